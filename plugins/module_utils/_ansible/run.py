@@ -66,7 +66,7 @@ def run(module, resource):
     for warning in outcome.warnings:
         module.warn(warning)
     result = dict(outcome.result, changed=outcome.changed)
-    if module._diff:  # noqa: SLF001, Ansible has no public name for "diff was asked for"
+    if module._diff:
         result["diff"] = {
             "before": outcome.before,
             "after": outcome.after,
