@@ -1,0 +1,59 @@
+# Each target is a thin call; the work is in playbooks/, tests/ and tools/.
+VARIANT ?= unicast-static-flood
+SUITE   ?= trixie
+PREFIX  ?= vtep
+HOST    ?= s1
+ARGS    ?=
+
+RUN  = tools/run
+VARS = -e lab_prefix=$(PREFIX) -e lab_suite=$(SUITE)
+PLAY = $(RUN) ansible-playbook $(VARS) $(ARGS)
+
+.PHONY: help lab lab-down shell deploy verify teardown test unit lint sanity molecule bench docs build clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+lab: ## build the lab, deploy VARIANT and prove it with packets (VARIANT=, SUITE=trixie|bookworm|forky, PREFIX=)
+	$(PLAY) playbooks/lab_up.yml site.yml playbooks/verify.yml -e variant=$(VARIANT)
+
+lab-down: ## take the lab down and leave nothing of it
+	$(PLAY) playbooks/lab_down.yml
+
+shell: ## a root shell on a lab host (HOST=s1)
+	$(RUN) tools/shell $(PREFIX)-$(HOST)
+
+deploy: ## deploy VARIANT on the running lab
+	$(PLAY) site.yml -e variant=$(VARIANT)
+
+verify: ## prove VARIANT on the running lab with packets
+	$(PLAY) playbooks/verify.yml -e variant=$(VARIANT)
+
+teardown: ## remove from the lab's hosts all that the collection made
+	$(PLAY) playbooks/teardown.yml
+
+test: lint unit sanity build molecule ## everything that CI runs
+
+unit: ## unit, kernel and lab tests (as root)
+	$(RUN) pytest
+
+lint: ## ruff, yamllint, ansible-lint (production), the changelog, the docs
+	$(RUN) tools/lint
+
+sanity: ## ansible-test sanity
+	$(RUN) tools/sanity
+
+build: ## the tarball, checked by galaxy-importer, installed and run elsewhere
+	$(RUN) tools/build
+
+molecule: ## the Molecule scenarios, one a variant
+	$(RUN) tools/molecule
+
+bench: ## benchmarks: CPU ratios against iproute2, and site.yml on the lab
+	$(RUN) tools/bench
+
+docs: ## the HTML reference of every module, role and plugin, into build/docs
+	$(RUN) tools/docs
+
+clean: ## what was built in the checkout; the cached image and environment stay
+	rm -rf build .ansible .pytest_cache .ruff_cache .hypothesis tests/output
