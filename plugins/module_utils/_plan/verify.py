@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a proof of the fabric asks of each host, and what it makes of the answers.
+
+A check is a dict: check (its kind), host, expected, seen, ok, detail. Nothing here decides how to probe; the role's
+scripts do that with other people's tools.
+"""
+
+from __future__ import annotations
+
+from .._model import values
+
+
+def endpoint_request(endpoint, endpoints, plans, frames, wait):
+    """What endpoint.py is asked: whom to ping, and how large a full frame is."""
+    peers = [e for e in endpoints if e["vni"] == endpoint["vni"] and e["mac"] != endpoint["mac"]]
+    return {
+        "mac": endpoint["mac"],
+        "targets": [bare(address) for peer in peers for address in peer["addresses"]],
+        "mtu": device_of(plans[endpoint["vtep"]], endpoint["vni"])["mtu"],
+        "frames": frames,
+        "wait": wait,
+    }
+
+
+def vtep_request(plan, endpoints):
+    """What vtep.py is asked: which broadcasts to count, which tables to read, which loopbacks to ping."""
+    return {
+        "sources": [
+            {"mac": e["mac"], "vni": e["vni"], "dstport": device_of(plan, e["vni"])["dstport"]}
+            for e in endpoints
+            if e["vni"] in plan["vnis"]
+        ],
+        "devices": [device["name"] for device in plan["overlay"]["vxlans"]],
+        "local": plan["local"],
+        "loopbacks": [a for a in plan["underlay"]["loopbacks"] if values.family(a) == plan["family"]],
+        "ospf": [v for v in "32" if plan["underlay"]["ospfv" + v]],
+    }
+
+
+def checks(plans, endpoints, answers, frames):
+    """Every check of the fabric. answers: {host: what its script printed}; a host without one has failed."""
+    found = []
+    for name, plan in sorted(plans.items()):
+        answer = answers.get(name)
+        if answer is None:
+            found.append(check("answer", name, "an answer", "none", False))
+            continue
+        found += ospf_checks(name, plan, answer)
+        found.append(underlay_check(name, answer["underlay"]))
+        found.append(fdb_check(name, plan, answer["fdb"]))
+    for endpoint in endpoints:
+        name = endpoint["name"]
+        if name in answers:  # endpoints that are no hosts of the inventory cannot be asked
+            found += ping_checks(endpoint, answers[name])
+            found += copy_checks(endpoint, plans, answers, frames)
+    return found
+
+
+def check(kind, host, expected, seen, ok, detail=()):
+    return {"check": kind, "host": host, "expected": expected, "seen": seen, "ok": bool(ok), "detail": list(detail)}
+
+
+def ospf_checks(name, plan, answer):
+    for version, neighbours in sorted(answer["ospf"].items()):
+        # A neighbour 0.0.0.0 is the shadow of one that has not said its router id yet.
+        known = [n for n in neighbours if n["id"] != "0.0.0.0"]
+        bad = [n for n in known if not adjacent(n["state"])]
+        states = ", ".join(sorted(f"{n['id']} {n['state']}" for n in known)) or "no neighbour"
+        yield check(f"OSPFv{version} neighbours", name, "Full", states, known and not bad)
+
+
+def adjacent(state):
+    """Full, or 2-Way between two routers of a LAN that are neither its designated nor its backup designated router."""
+    words = state.lower().replace("twoway", "2-way").split("/")
+    return words[0] == "full" or (words[0] == "2-way" and (len(words) == 1 or words[1] == "drother"))
+
+
+def underlay_check(name, underlay):
+    dead = sorted(address for address, answered in underlay.items() if not answered)
+    return check(
+        "VTEP loopbacks answer",
+        name,
+        len(underlay),
+        len(underlay) - len(dead),
+        not dead,
+        [f"no answer from {a}" for a in dead],
+    )
+
+
+def fdb_check(name, plan, rows):
+    """The kernel's rows against the compiled ones. Rows learned from traffic are allowed where the device learns."""
+    wanted = {parse_row(line) for line in plan["overlay"]["fdb"]["table"].splitlines() if line.strip()}
+    wanted |= {
+        default_row(device) for device in plan["overlay"]["vxlans"] if device.get("group") or device.get("remote")
+    }
+    learning = {device["name"] for device in plan["overlay"]["vxlans"] if device["learning"]}
+    seen = {
+        seen_row(row) for row in rows if row.get("state") in ("permanent", "static") or row["ifname"] not in learning
+    }
+    detail = [f"missing: {words(r)}" for r in sorted(wanted - seen)] + [
+        f"not wanted: {words(r)}" for r in sorted(seen - wanted)
+    ]
+    return check("FDB row by row", name, len(wanted), len(seen), wanted == seen, detail)
+
+
+def parse_row(line):
+    """(dev, mac, dst, via) of a line of the compiled table."""
+    mac, *rest = line.split()
+    pairs = dict(zip(rest, rest[1:]))
+    return pairs["dev"], mac, pairs["dst"], pairs.get("via", "")
+
+
+def default_row(device):
+    return device["name"], values.ZERO_MAC, device.get("group") or device["remote"], device.get("dev") or ""
+
+
+def seen_row(row):
+    return row["ifname"], row["mac"], row.get("dst", ""), row.get("via", "")
+
+
+def words(row):
+    dev, mac, dst, via = row
+    return f"{mac} dev {dev} dst {dst}" + (f" via {via}" if via else "")
+
+
+def ping_checks(endpoint, answer):
+    for kind, key in (("ping", "reach"), ("no loss", "loss"), ("full frame, DF", "full")):
+        short = sorted(
+            a for a, n in answer[key].items() if not n["sent"] or n["received"] < (1 if key == "reach" else n["sent"])
+        )
+        detail = [
+            f"{address}: {answer[key][address]['received']} of {answer[key][address]['sent']} {answer[key][address].get('error', '')}"
+            for address in short
+        ]
+        total = len(answer[key])
+        yield check(kind, endpoint["name"], total, total - len(short), total and not short, detail)
+
+
+def copy_checks(endpoint, plans, answers, frames):
+    """Each broadcast leaves its VTEP as often as the variant says, and reaches each other VTEP once."""
+    key = f"{endpoint['vni']}/{endpoint['mac']}"
+    for name, plan in sorted(plans.items()):
+        if endpoint["vni"] not in plan["vnis"] or name not in answers:
+            continue
+        copies = answers[name]["copies"]
+        if name == endpoint["vtep"]:
+            each = {int(k): v for k, v in plan["expect"]["broadcast_copies"].items()}[endpoint["vni"]]
+            kind, seen, expected = "broadcast copies sent", copies["sent"].get(key), frames * each
+        else:
+            kind, seen, expected = "broadcast copies received", copies["received"].get(key), frames
+        yield check(f"{kind} for {endpoint['name']}", name, expected, seen, seen == expected)
+
+
+def bare(address):
+    return address.split("/")[0]
+
+
+def device_of(plan, vni):
+    return next(device for device in plan["overlay"]["vxlans"] if device["id"] == vni)
+
+
+def table(found):
+    """The checks as lines of text that a person can read; a failed one brings its details."""
+    head = ("check", "host", "expected", "seen", "")
+    rows = [(c["check"], c["host"], str(c["expected"]), str(c["seen"]), "ok" if c["ok"] else "FAILED") for c in found]
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(5)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [head, *rows]]
+    details = [f"{c['host']}: {c['check']}: {line}" for c in found if not c["ok"] for line in c["detail"][:10]]
+    failed = sum(not c["ok"] for c in found)
+    return [*lines, *details, f"{len(found) - failed} of {len(found)} checks passed"]

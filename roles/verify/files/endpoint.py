@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run on an endpoint: send counted broadcast frames and ping the others. Request as a JSON argument, answer as JSON.
+
+Only ping and raw sockets are used here, so that the proof does not rest on the collection's own code.
+"""
+
+import json
+import pathlib
+import socket
+import struct
+import subprocess
+import sys
+
+ETHERTYPE = 0x88B5  # IEEE 802, local experimental: nothing but this proof sends it
+
+
+def device_of(mac):
+    for path in pathlib.Path("/sys/class/net").iterdir():
+        if (path / "address").read_text().strip() == mac:
+            return path.name
+    raise SystemExit(f"no device here has the MAC address {mac}")
+
+
+def broadcast(dev, mac, frames):
+    frame = b"\xff" * 6 + bytes.fromhex(mac.replace(":", "")) + struct.pack("!H", ETHERTYPE)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        raw.bind((dev, 0))
+        for number in range(frames):
+            raw.send(frame + struct.pack("!Q", number) + bytes(38))
+
+
+def ping_all(targets, *options):
+    """{address: {sent, received}}, all at once: a dead one costs its time-out only once."""
+    running = {
+        address: subprocess.Popen(
+            ["ping", "-n", "-q", *options, *size, address], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for address, size in targets.items()
+    }
+    return {address: counts(process.communicate()[0]) for address, process in running.items()}
+
+
+def counts(text):
+    for line in text.splitlines():
+        if "packets transmitted" in line:
+            words = line.replace(",", "").split()
+            return {"sent": int(words[0]), "received": int(words[3])}
+    return {"sent": 0, "received": 0, "error": text.strip()[-200:]}
+
+
+def main():
+    request = json.loads(sys.argv[1])
+    dev = device_of(request["mac"])
+    plain = {address: () for address in request["targets"]}
+    # Headers of ICMP are 8 bytes, of IPv4 20, of IPv6 40; -M do sets DF on IPv4 and forbids the sender to fragment on both.
+    full = {
+        address: ("-M", "do", "-s", str(request["mtu"] - (48 if ":" in address else 28)))
+        for address in request["targets"]
+    }
+    answer = {"reach": ping_all(plain, "-c", "1", "-i", "0.2", "-w", str(request["wait"]))}
+    answer["loss"] = ping_all(plain, "-c", "10", "-i", "0.01", "-W", "1")
+    answer["full"] = ping_all(full, "-c", "3", "-i", "0.01", "-W", "1")
+    broadcast(dev, request["mac"], request["frames"])
+    print(json.dumps(answer))
+
+
+main()
