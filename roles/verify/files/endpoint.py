@@ -51,7 +51,7 @@ def counts(text):
 def main():
     request = json.loads(sys.argv[1])
     dev = device_of(request["mac"])
-    plain = {address: () for address in request["targets"]}
+    plain = dict.fromkeys(request["targets"], ())
     # Headers of ICMP are 8 bytes, of IPv4 20, of IPv6 40; -M do sets DF on IPv4 and forbids the sender to fragment on both.
     full = {
         address: ("-M", "do", "-s", str(request["mtu"] - (48 if ":" in address else 28)))
