@@ -1,0 +1,666 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's mechanics: build an image, wire network namespaces, boot hosts in them, and take all of it away again.
+
+    lab.py image             build the image of the specification on standard input, unless it is there
+    lab.py up                make the lab what the specification on standard input says
+    lab.py down PREFIX       remove the lab of that prefix, whatever state it is in
+    lab.py status PREFIX     print what runs
+    lab.py shell PREFIX HOST [COMMAND ...]
+
+The role gives specifications as JSON and reads JSON back. docs/lab.md draws how things hang together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import ipaddress
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+COLLECTION = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(COLLECTION / "plugins" / "plugin_utils"))
+from nspawn import PREFIX, STATE, NotRunning, enter, leader, machine_name, state_directory, unified_mount  # noqa: E402
+
+IMAGES = Path("/var/cache/vtep-fabric/images")
+DISKS = Path("/var/lib/vtep-fabric/labs")
+UNDERLAY = "underlay"  # the namespace's and the bridge's name, so that no host may have it
+HOST = re.compile(r"[a-z][a-z0-9-]{0,9}")
+DEVICE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
+MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+NAME_LIMIT = 15  # IFNAMSIZ of linux/if.h, less its terminating zero
+BOOT_SECONDS = 90
+RESTART = 133  # systemd-nspawn --keep-unit ends with this when the host asked for a reboot (systemd-nspawn(1))
+
+
+class LabError(Exception):
+    """What ends the program with a message."""
+
+
+def run(*argv):
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise LabError(f"{argv[0]} is missing on this machine: install it with tools/bootstrap") from error
+    if done.returncode:
+        raise LabError(f"{shlex.join(argv)}: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+@contextlib.contextmanager
+def lock(path):
+    """Hold a file's lock. The file may be removed by its holder, so the lock counts only on the file that has the name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with open(path, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                    yield
+                    return
+
+
+def lab_lock(prefix):
+    return lock(STATE / f".{prefix}.lock")
+
+
+# The image
+
+
+def image_path(image):
+    key = hashlib.sha256(json.dumps(image, sort_keys=True).encode()).hexdigest()[:12]
+    return IMAGES / f"{image['suite']}-{key}"
+
+
+def build_image(image):
+    """Build the image unless it is there; whether it was built. Only a complete image ever has the final name."""
+    path = image_path(image)
+    if path.is_dir():
+        return False
+    with lock(IMAGES / f".{path.name}.lock"):
+        if path.is_dir():
+            return False
+        # The lock is ours, so what lies under the temporary name was left by a build that was killed.
+        building = IMAGES / f".{path.name}.building"
+        run("rm", "-rf", "--one-file-system", str(building))
+        # mmdebstrap cleans up when it gets SIGTERM, which setpriv asks the kernel to send when this program dies.
+        command = [*("setpriv", "--pdeathsig", "TERM", "mmdebstrap", "--quiet", "--variant=minbase"),
+                   "--include=" + ",".join(image["packages"]), *image["options"],
+                   *(f"--customize-hook={hook}" for hook in image["hooks"]), image["suite"], str(building)]  # fmt: skip
+        run(*command)
+        building.rename(path)
+        return True
+
+
+# The specification
+
+
+def faults_of(spec):
+    """What is wrong with a specification, each in words."""
+    faults = []
+    if not PREFIX.fullmatch(spec["prefix"]):
+        faults.append(
+            f"lab_prefix: {spec['prefix']!r} is no prefix: use 1 to 16 lower-case letters and digits, a letter first"
+        )
+    for host, wanted in spec["hosts"].items():
+        if not HOST.fullmatch(host) or host == UNDERLAY:
+            faults.append(f"{host}: no name for a lab host: use at most 10 of a-z, 0-9 and -, other than '{UNDERLAY}'")
+        names = [link.get("name") for link in wanted["links"]]
+        for link in wanted["links"]:
+            faults += [f"{host}: lab_links: {fault}" for fault in faults_of_link(host, link, spec["hosts"])]
+        faults += [f"{host}: lab_links: {name} appears twice" for name in sorted(set(names)) if names.count(name) > 1]
+    if not faults:
+        for one, other in sorted({tuple(sorted((h, n["to"]))) for h, w in spec["hosts"].items() for n in w["links"]}):
+            if UNDERLAY not in (one, other) and len(links_to(spec, one, other)) != len(links_to(spec, other, one)):
+                faults.append(f"{one} and {other}: lab_links of both must name each other equally often")
+    return faults
+
+
+def faults_of_link(host, link, hosts):
+    name, to = link.get("name"), link.get("to")
+    unknown = sorted(set(link) - {"name", "to", "mtu", "mac", "addresses"})
+    if unknown:
+        yield f"{name}: unknown keys {', '.join(unknown)}: use name, to, mtu, mac, addresses"
+    if not isinstance(name, str) or not DEVICE.fullmatch(name) or name == "lo":
+        yield f"{name!r} is no name for a network device"
+    elif to == UNDERLAY and len(port_name(host, name)) > NAME_LIMIT:
+        yield f"{name}: its peer's name {port_name(host, name)} has more than {NAME_LIMIT} characters: shorten either"
+    if to != UNDERLAY and (to == host or to not in hosts):
+        yield f"{name}: leads to {to!r}, which is neither '{UNDERLAY}' nor another host of this lab"
+    if not isinstance(link.get("mtu", 1500), int) or not 68 <= link.get("mtu", 1500) <= 65535:
+        yield f"{name}: mtu {link['mtu']!r} is not within 68..65535"
+    if "mac" in link and not MAC.fullmatch(str(link["mac"]).lower()):
+        yield f"{name}: mac {link['mac']!r} is not six hexadecimal pairs with colons"
+    for address in link.get("addresses", []):
+        try:
+            ipaddress.ip_interface(address)
+        except ValueError:
+            yield f"{name}: address {address!r} is neither IPv4 nor IPv6 with a prefix length"
+
+
+# Wiring: every command is a list of words, so that it can be run now or written into a host's start script
+
+
+def namespace(prefix, host):
+    return f"{prefix}-{host}"
+
+
+def port_name(host, device):
+    """The underlay bridge's port for a host's device. Never seen outside the underlay's own namespace."""
+    return f"{host}-{device}"
+
+
+def links_to(spec, host, other):
+    return [link for link in spec["hosts"][host]["links"] if link["to"] == other]
+
+
+def pairs(spec):
+    """Every cable as its two ends, (host, link) each; an underlay cable's second end is the bridge's port."""
+    for host, wanted in spec["hosts"].items():
+        for link in wanted["links"]:
+            if link["to"] == UNDERLAY:
+                port = {"name": port_name(host, link["name"]), "to": host, "mtu": link.get("mtu", 1500)}
+                yield (host, link), (UNDERLAY, port)
+            elif host < link["to"]:
+                mine, theirs = links_to(spec, host, link["to"]), links_to(spec, link["to"], host)
+                yield (host, link), (link["to"], theirs[mine.index(link)])
+
+
+def end_commands(prefix, host, link):
+    """Configure one end of a cable."""
+    inside = ["ip", "-n", namespace(prefix, host)]
+    device = ["dev", link["name"]]
+    if host == UNDERLAY:
+        # A port must say nothing by itself, else its own packets would be counted with the hosts'.
+        yield [*inside, "link", "set", *device, "addrgenmode", "none", "master", UNDERLAY]
+    if "mac" in link:
+        yield [*inside, "link", "set", *device, "address", link["mac"]]
+    yield [*inside, "link", "set", *device, "mtu", str(link.get("mtu", 1500))]
+    for address in link.get("addresses", []):
+        # No duplicate address detection: the address must work from the first second on.
+        nodad = ["nodad"] if ":" in address else []
+        yield [*inside, "addr", "add", address, *device, *nodad]
+    yield [*inside, "link", "set", *device, "up"]
+
+
+def restart_commands(prefix, host, links):
+    """Give a host the network of a machine that was just switched on: a new namespace, with nothing but its cables.
+
+    The cables' ends wait in the underlay's namespace meanwhile, so that the neighbours see a cable go down and up again
+    and keep what they have configured on their ends.
+    """
+    old, parking = namespace(prefix, host), namespace(prefix, UNDERLAY)
+    parked = [(link["name"], f"{host}.{number}") for number, link in enumerate(links)]
+    for name, place in parked:
+        yield ["ip", "-n", old, "link", "set", "dev", name, "netns", parking, "name", place]
+    yield ["ip", "netns", "del", old]
+    yield ["ip", "netns", "add", old]
+    for name, place in parked:
+        yield ["ip", "-n", parking, "link", "set", "dev", place, "netns", old, "name", name]
+    for link in links:
+        yield from end_commands(prefix, host, link)
+
+
+def devices(netns):
+    return {link["ifname"] for link in json.loads(run("ip", "-j", "-n", netns, "link", "show"))}
+
+
+def wire(spec, recorded):
+    """Make the namespaces and cables that are missing or differ from what was recorded; whether there were any."""
+    prefix = spec["prefix"]
+    changed = False
+    existing = {line.split()[0] for line in run("ip", "netns", "list").splitlines()}
+    for host in (UNDERLAY, *spec["hosts"]):
+        if namespace(prefix, host) not in existing:
+            run("ip", "netns", "add", namespace(prefix, host))
+            changed = True
+    present = {host: devices(namespace(prefix, host)) for host in (UNDERLAY, *spec["hosts"])}
+    if UNDERLAY not in present[UNDERLAY]:
+        inside = ["ip", "-n", namespace(prefix, UNDERLAY), "link"]
+        run(*inside, "add", UNDERLAY, "type", "bridge", "mcast_snooping", "0", "stp_state", "0")
+        run(*inside, "set", UNDERLAY, "addrgenmode", "none")
+        run(*inside, "set", UNDERLAY, "up")
+
+    wanted = {host: {link["name"] for link in spec["hosts"][host]["links"]} for host in spec["hosts"]}
+    for host in spec["hosts"]:
+        for link in recorded.get(host, []):
+            if link["name"] not in wanted[host] and link["name"] in present[host]:
+                run("ip", "-n", namespace(prefix, host), "link", "del", link["name"])
+                changed = True
+    for ends in pairs(spec):
+        if not all(link["name"] in present[host] for host, link in ends) or not all(
+            host == UNDERLAY or link in recorded.get(host, []) for host, link in ends
+        ):
+            lay_cable(prefix, ends, present)
+            changed = True
+    return changed
+
+
+def lay_cable(prefix, ends, present):
+    for host, link in ends:
+        if link["name"] in present[host] and link["name"] in devices(namespace(prefix, host)):
+            run("ip", "-n", namespace(prefix, host), "link", "del", link["name"])
+    (host, link), (other, peer) = ends
+    run("ip", "-n", namespace(prefix, host), "link", "add", link["name"], "type", "veth",
+        "peer", "name", peer["name"], "netns", namespace(prefix, other))  # fmt: skip
+    for end in ends:
+        for command in end_commands(prefix, *end):
+            run(*command)
+
+
+# Disks: an overlay of the image and a directory of the host's own, which outlives a reboot
+
+
+def disk(prefix, host):
+    return DISKS / prefix / host
+
+
+def mounted(path):
+    return any(line.split(" ")[1] == str(path) for line in Path("/proc/self/mounts").read_text().splitlines())
+
+
+def disk_identity(image, wanted):
+    """What a disk was made from. An overlay must not outlive the very image it lies on, hence the inode."""
+    return {"image": image.name, "inode": image.stat().st_ino, "masked_units": wanted["masked_units"]}
+
+
+def mount_disk(prefix, host, image):
+    home = disk(prefix, host)
+    for part in ("upper", "work", "root"):
+        (home / part).mkdir(parents=True, exist_ok=True)
+    if not mounted(home / "root"):
+        options = f"lowerdir={image},upperdir={home / 'upper'},workdir={home / 'work'}"
+        run("mount", "-t", "overlay", "-o", options, machine_name(prefix, host), str(home / "root"))
+
+
+def make_disk(prefix, host, image, wanted, hosts):
+    """Mount a host's disk, a new one if it has none."""
+    record = disk(prefix, host) / "disk.json"
+    if not record.exists():
+        remove_disk(prefix, host)
+    mount_disk(prefix, host, image)
+    if record.exists():
+        return
+    etc = disk(prefix, host) / "root" / "etc"
+    # Without a machine id systemd takes this for the first boot ever and enables units by its presets.
+    machine_id = uuid.uuid5(uuid.NAMESPACE_DNS, machine_name(prefix, host)).hex
+    (etc / "machine-id").write_text(machine_id + "\n")
+    (etc / "hostname").write_text(host + "\n")
+    (etc / "hosts").write_text(f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {host}\n")
+    for unit in wanted["masked_units"]:
+        (etc / "systemd" / "system" / unit).symlink_to("/dev/null")
+    record.write_text(json.dumps(disk_identity(image, wanted)))
+
+
+def remove_disk(prefix, host):
+    home = disk(prefix, host)
+    root = home / "root"
+    if mounted(root):
+        # nspawn's lock on the directory, which it leaves when it is killed.
+        status = root.stat()
+        Path(f"/run/systemd/nspawn/locks/inode-{status.st_dev}:{status.st_ino}").unlink(missing_ok=True)
+        unmount(root)
+    (DISKS / prefix / host / ".#root.lck").unlink(missing_ok=True)
+    run("rm", "-rf", "--one-file-system", str(home))
+
+
+def unmount(path, seconds=10):
+    """Unmount; processes that were just killed may hold it a moment longer."""
+    limit = time.monotonic() + seconds
+    while True:
+        try:
+            return run("umount", str(path))
+        except LabError:
+            if time.monotonic() > limit:
+                raise
+            time.sleep(0.05)
+
+
+# Machines
+
+
+def nspawn_command(prefix, host):
+    return [
+        *("systemd-nspawn", "--quiet", "--settings=no", "--boot", "--register=no", "--keep-unit"),
+        f"--machine={machine_name(prefix, host)}",
+        f"--directory={disk(prefix, host) / 'root'}",
+        f"--network-namespace-path=/run/netns/{namespace(prefix, host)}",
+        # nspawn grants this only with --private-network, which would make a namespace without a name.
+        "--capability=CAP_NET_ADMIN",
+        *("--resolv-conf=off", "--timezone=off", "--link-journal=no"),
+    ]
+
+
+# The same goes for /proc/sys/net; and the hosts' systemd wants cgroup v2, whatever this machine has.
+NSPAWN_ENVIRONMENT = {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
+
+
+def start_script(prefix, host, links):
+    """The shell text that boots a host once. It replaces itself by nspawn, hence the shell's PID is nspawn's."""
+    state = state_directory(machine_name(prefix, host))
+    return "\n".join(
+        [
+            "set -e",
+            *(shlex.join(command) for command in restart_commands(prefix, host, links)),
+            f"echo $$ >{state}/nspawn.pid",
+            *(f"export {name}={value}" for name, value in NSPAWN_ENVIRONMENT.items()),
+            shlex.join(["exec", *nspawn_command(prefix, host)]),
+        ]
+    )
+
+
+class SystemdKeeper:
+    """Hosts as transient services, where systemd is process 1: they outlive the login that starts them.
+
+    Nothing else may make cgroups there, and a service gets one that nspawn may divide (Delegate=).
+    """
+
+    def unit(self, machine):
+        return f"vtep-fabric-{machine}.service"
+
+    def runs(self, machine):
+        done = subprocess.run(["systemctl", "is-active", "--quiet", self.unit(machine)], check=False)
+        return done.returncode == 0
+
+    def start(self, machine, script, console):
+        properties = {
+            "Delegate": "yes",
+            "KillMode": "mixed",
+            "RestartForceExitStatus": RESTART,
+            "SuccessExitStatus": RESTART,
+            "StandardInput": "null",
+            "StandardOutput": f"append:{console}",
+            "StandardError": f"append:{console}",
+            "TasksMax": 16384,
+        }
+        run("systemd-run", "--quiet", "--collect", f"--unit={self.unit(machine)}",
+            *(f"--property={name}={value}" for name, value in properties.items()),
+            # systemd expands $ in command lines, and the script is written with the shell's own.
+            "/bin/sh", "-c", script.replace("$", "$$"))  # fmt: skip
+
+    def kill(self, machine):
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
+        unit = self.unit(machine)
+        # None of these is a failure where there is no such unit.
+        subprocess.run(["systemctl", "kill", "--signal=KILL", unit], **quiet)
+        subprocess.run(["systemctl", "stop", unit], **quiet)
+        subprocess.run(["systemctl", "reset-failed", unit], **quiet)
+
+    def forget(self, prefix):
+        """Nothing is left of a stopped transient service."""
+
+
+class CgroupKeeper:
+    """Hosts under a shell each, where process 1 is not systemd: the shell boots the host again when it asked to.
+
+    The cgroup v2 tree gets a branch a host. `keeper` holds the shell and `machine` is nspawn's, which divides it; killing
+    the branch leaves nothing of either, whatever became of them.
+    """
+
+    LOOP = f"""
+    echo 0 >"$0/keeper/cgroup.procs"
+    while sh -c 'echo 0 >"$0/machine/cgroup.procs"; eval "$1"' "$0" "$1"; [ $? = {RESTART} ]; do :; done
+    """
+
+    def __init__(self):
+        mount = unified_mount(Path("/proc/self/mounts").read_text())
+        if mount is None:
+            raise LabError("no cgroup v2 is mounted on this machine: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified")
+        self.top = Path(mount) / "vtep-fabric"
+
+    def branch(self, machine):
+        prefix, _dash, host = machine.partition("-")
+        return self.top / prefix / host
+
+    def runs(self, machine):
+        try:
+            return (self.branch(machine) / "keeper" / "cgroup.procs").read_text() != ""
+        except FileNotFoundError:
+            return False
+
+    def start(self, machine, script, console):
+        branch = self.branch(machine)
+        for part in ("keeper", "machine"):
+            (branch / part).mkdir(parents=True, exist_ok=True)
+        with open(console, "ab") as output:
+            subprocess.Popen(["/bin/sh", "-c", self.LOOP, str(branch), script], stdin=subprocess.DEVNULL,
+                             stdout=output, stderr=output, start_new_session=True, cwd="/")  # fmt: skip
+        limit = time.monotonic() + 5
+        while not self.runs(machine):
+            if time.monotonic() > limit:
+                raise LabError(f"{machine} does not start: see {console}")
+            time.sleep(0.01)
+
+    def kill(self, machine):
+        branch = self.branch(machine)
+        if branch.exists():
+            (branch / "cgroup.kill").write_text("1")
+            limit = time.monotonic() + 10
+            while "populated 1" in (branch / "cgroup.events").read_text():
+                if time.monotonic() > limit:
+                    raise LabError(f"processes of {machine} do not end: see {branch}")
+                time.sleep(0.02)
+            remove_cgroups(branch)
+
+    def forget(self, prefix):
+        remove_cgroups(self.top / prefix)
+        with contextlib.suppress(OSError):
+            self.top.rmdir()  # unless another lab is there
+
+
+def remove_cgroups(branch):
+    """Remove a branch of empty cgroups; nspawn mirrors it in the other cgroup trees of a hybrid layout."""
+    mounts = [line.split(" ") for line in Path("/proc/self/mounts").read_text().splitlines()]
+    tree = next(where for _what, where, kind, *_rest in mounts if kind == "cgroup2")
+    path = branch.relative_to(tree)
+    for _what, where, kind, *_rest in mounts:
+        if kind in ("cgroup", "cgroup2"):
+            for directory, _subdirectories, _files in os.walk(Path(where) / path, topdown=False):
+                os.rmdir(directory)
+    with contextlib.suppress(OSError):
+        for _what, where, kind, *_rest in mounts:
+            if kind == "cgroup":
+                (Path(where) / path).parent.rmdir()
+
+
+def make_keeper():
+    return SystemdKeeper() if Path("/run/systemd/system").is_dir() else CgroupKeeper()
+
+
+def start(keeper, prefix, host, links):
+    machine = machine_name(prefix, host)
+    keeper.kill(machine)  # what a crash may have left of it
+    state = state_directory(machine)
+    (state / "nspawn.pid").unlink(missing_ok=True)
+    keeper.start(machine, start_script(prefix, host, links), state / "console.log")
+
+
+def wait_booted(keeper, prefix, host):
+    """Wait until a host's systemd says that it is up; the state's name, or an error that names what failed."""
+    machine = machine_name(prefix, host)
+    console = state_directory(machine) / "console.log"
+    limit = time.monotonic() + BOOT_SECONDS
+    state = "not started"
+    while time.monotonic() < limit:
+        with contextlib.suppress(NotRunning):
+            state = ask(machine, "systemctl", "is-system-running", "--wait").strip()
+            if state == "running":
+                return
+            if state == "degraded":
+                failed = ask(machine, "systemctl", "list-units", "--failed", "--plain", "--no-legend")
+                raise LabError(f"{host}: booted, but units failed: {' '.join(failed.split())}")
+        if not keeper.runs(machine):
+            tail = "\n".join(console.read_text(errors="replace").splitlines()[-5:])
+            raise LabError(f"{host}: ended while booting; the last lines of {console}:\n{tail}")
+        time.sleep(0.05)
+    raise LabError(f"{host}: not up after {BOOT_SECONDS} s, its state is '{state}': see {console}")
+
+
+def ask(machine, *argv):
+    """What a command inside a machine prints. During boot it may fail in many ways, so its result is not looked at."""
+    done = subprocess.run(enter(leader(machine), argv), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=BOOT_SECONDS, check=False)  # fmt: skip
+    return done.stdout
+
+
+def remove_host(keeper, prefix, host):
+    machine = machine_name(prefix, host)
+    keeper.kill(machine)
+    remove_disk(prefix, host)
+    if Path(f"/run/netns/{namespace(prefix, host)}").exists():
+        run("ip", "netns", "del", namespace(prefix, host))
+    for leaving in ("propagate", "unix-export"):
+        shutil.rmtree(f"/run/systemd/nspawn/{leaving}/{machine}", ignore_errors=True)
+    # The state goes last: it is what tells a later `down` that there may be more.
+    shutil.rmtree(state_directory(machine), ignore_errors=True)
+
+
+# The program's commands
+
+
+def up(spec):
+    faults = faults_of(spec)
+    if faults:
+        raise LabError("nothing was changed: " + "; ".join(faults))
+    prefix, hosts, image = spec["prefix"], spec["hosts"], image_path(spec["image"])
+    if not image.is_dir():
+        raise LabError(f"there is no image {image}: build it first with 'lab.py image'")
+    keeper = make_keeper()
+    with lab_lock(prefix):
+        removed = [host for host in known_hosts(prefix) if host not in hosts or not fits(prefix, host, image, hosts)]
+        for host in removed:
+            remove_host(keeper, prefix, host)
+        recorded = {host: recorded_links(prefix, host) for host in hosts}
+        for host in (UNDERLAY, *hosts):
+            # Before anything else of a host exists, so that `down` knows of all there may be.
+            state_directory(machine_name(prefix, host)).mkdir(parents=True, exist_ok=True)
+        wired = wire(spec, recorded)
+        for host, wanted in hosts.items():
+            links_file(prefix, host).write_text(json.dumps(wanted["links"]))
+
+        started = [host for host in hosts if not keeper.runs(machine_name(prefix, host))]
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            seconds = dict(zip(hosts, pool.map(lambda host: boot(keeper, spec, image, host, host in started), hosts)))
+    return {"changed": bool(removed or wired or started), "removed": removed, "started": started,
+            "hosts": sorted(hosts), "seconds": {host: seconds[host] for host in started}}  # fmt: skip
+
+
+def boot(keeper, spec, image, host, is_down):
+    prefix, wanted = spec["prefix"], spec["hosts"][host]
+    began = time.monotonic()
+    if is_down:
+        keeper.kill(machine_name(prefix, host))
+        make_disk(prefix, host, image, wanted, spec["hosts"])
+        start(keeper, prefix, host, wanted["links"])
+    wait_booted(keeper, prefix, host)
+    return round(time.monotonic() - began, 2)
+
+
+def known_hosts(prefix):
+    """Hosts that a lab has or may have, after whatever happened to it."""
+    places = (STATE / prefix, DISKS / prefix)
+    return sorted({path.name for place in places if place.is_dir() for path in place.iterdir()} - {UNDERLAY})
+
+
+def fits(prefix, host, image, hosts):
+    """Whether a host's disk, if it has one, is what is wanted."""
+    record = disk(prefix, host) / "disk.json"
+    return not record.exists() or json.loads(record.read_text()) == disk_identity(image, hosts[host])
+
+
+def links_file(prefix, host):
+    return state_directory(machine_name(prefix, host)) / "links.json"
+
+
+def recorded_links(prefix, host):
+    """The links as they were last made; none where a kill left half a file."""
+    try:
+        return json.loads(links_file(prefix, host).read_text())
+    except (FileNotFoundError, ValueError):
+        return []
+
+
+def down(prefix):
+    if not PREFIX.fullmatch(prefix):
+        raise LabError(f"lab_prefix: {prefix!r} is no lab's prefix")
+    with lab_lock(prefix):
+        hosts = known_hosts(prefix)
+        existed = (STATE / prefix).exists() or (DISKS / prefix).exists()
+        if existed:
+            keeper = make_keeper()
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(lambda host: remove_host(keeper, prefix, host), hosts))
+            if Path(f"/run/netns/{namespace(prefix, UNDERLAY)}").exists():
+                run("ip", "netns", "del", namespace(prefix, UNDERLAY))
+            keeper.forget(prefix)
+            shutil.rmtree(DISKS / prefix, ignore_errors=True)
+            shutil.rmtree(STATE / prefix)
+        (STATE / f".{prefix}.lock").unlink()
+    for empty in (DISKS, STATE):
+        with contextlib.suppress(OSError):
+            empty.rmdir()
+    return {"changed": existed, "removed": hosts}
+
+
+def status(prefix):
+    states = {}
+    for host in known_hosts(prefix):
+        try:
+            states[host] = ask(machine_name(prefix, host), "systemctl", "is-system-running").strip()
+        except NotRunning:
+            states[host] = "stopped"
+    return {"changed": False, "hosts": states}
+
+
+def shell(prefix, host, command):
+    """Become a command, or a login shell, inside a host."""
+    machine = machine_name(prefix, host)
+    try:
+        argv = enter(leader(machine), command or ["/bin/bash", "-l"],
+                     environment={"TERM": os.environ.get("TERM", "dumb")})  # fmt: skip
+    except NotRunning as error:
+        raise LabError(f"the lab host {machine} is not running: start it with 'make lab'") from error
+    os.execvp(argv[0], argv)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("image")
+    commands.add_parser("up")
+    for name in ("down", "status", "shell"):
+        commands.add_parser(name).add_argument("prefix")
+    commands.choices["shell"].add_argument("host")
+    commands.choices["shell"].add_argument("words", nargs=argparse.REMAINDER)
+    given = parser.parse_args()
+    try:
+        if os.geteuid():
+            raise LabError("only root can run the lab: containers and network namespaces need it")
+        if given.command == "image":
+            image = json.load(sys.stdin)["image"]
+            result = {"changed": build_image(image), "path": str(image_path(image))}
+        elif given.command == "up":
+            result = up(json.load(sys.stdin))
+        elif given.command == "shell":
+            shell(given.prefix, given.host, given.words)
+        else:
+            result = {"down": down, "status": status}[given.command](given.prefix)
+    except LabError as error:
+        sys.exit(str(error))
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
