@@ -1,0 +1,146 @@
+# Copyright (c) 2026, the vtep.fabric maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: compile
+version_added: "0.1.0"
+short_description: What one VTEP has to hold, out of the fabric's description
+description:
+  - Reads the fabric's words of all hosts in group C(vteps) and returns what one of them has to hold for a variant, as lists
+    and texts that the modules of this collection take as they are.
+  - The whole fabric is validated first, as P(vtep.fabric.validate#filter) does. With a fault the filter fails and names them
+    all, but not more than the first 100.
+  - The same words give the same result, sorted the same way.
+positional: _input, groups, variant, host
+options:
+  _input:
+    description: The variables of all hosts, C(hostvars).
+    type: dict
+    required: true
+  groups:
+    description: The inventory's C(groups).
+    type: dict
+    required: true
+  variant:
+    description: How the fabric works.
+    type: str
+    required: true
+  host:
+    description: The VTEP to compile for, a member of group C(vteps).
+    type: str
+    required: true
+seealso:
+  - plugin: vtep.fabric.validate
+    plugin_type: filter
+  - plugin: vtep.fabric.endpoints
+    plugin_type: filter
+author: The vtep.fabric maintainers (@vtep-fabric)
+"""
+
+EXAMPLES = r"""
+- name: Set the VXLAN devices of this host
+  vtep.fabric.vxlan:
+    devices: "{{ plan.overlay.vxlans }}"
+  vars:
+    plan: "{{ hostvars | vtep.fabric.compile(groups, 'unicast-static-l2', inventory_hostname) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The host's plan. Its keys are strings throughout, so that it is the same after a trip through JSON.
+  type: dict
+  contains:
+    host:
+      description: The host's name in the inventory.
+      type: str
+    variant:
+      description: The variant that it was compiled for.
+      type: str
+    family:
+      description: Address family of the underlay, V(4) or V(6).
+      type: int
+    local:
+      description: The address that the host sends VXLAN packets from.
+      type: str
+    vnis:
+      description: The segments that the host has.
+      type: list
+      elements: int
+    underlay:
+      description: Loopback addresses, underlay interfaces and routing.
+      type: dict
+      contains:
+        links:
+          description: Links for module M(vtep.fabric.link).
+          type: list
+          elements: dict
+        ospfv3:
+          description: Options of module M(vtep.fabric.ospfv3), null on a host without an IPv6 loopback address.
+          type: dict
+        ospfv2:
+          description: The same for IPv4, null on a host without an IPv4 loopback address.
+          type: dict
+        loopbacks:
+          description: The loopback prefixes of all VTEPs, this one included, under the keys V(6) and V(4).
+          type: dict
+    access:
+      description: Bridges and access ports.
+      type: dict
+      contains:
+        links:
+          description: Links for module M(vtep.fabric.link).
+          type: list
+          elements: dict
+        isolation:
+          description: Devices on which the host itself must not be reached, for module M(vtep.fabric.isolation).
+          type: list
+          elements: str
+        fdb:
+          description: >-
+            Options C(dev) and C(table) of module M(vtep.fabric.fdb): an entry for each local endpoint of a restricted segment.
+          type: dict
+    overlay:
+      description: VXLAN devices and their entries.
+      type: dict
+      contains:
+        vxlans:
+          description: Devices for module M(vtep.fabric.vxlan), with their settings as bridge ports.
+          type: list
+          elements: dict
+        fdb:
+          description: Options C(dev) and C(table) of module M(vtep.fabric.fdb).
+          type: dict
+    expect:
+      description: What a proof with packets must find.
+      type: dict
+      contains:
+        broadcast_copies:
+          description: How often one broadcast of a local endpoint leaves the host, by VNI.
+          type: dict
+        fdb_rows:
+          description: Rows of the overlay's table. The kernel's own row for a device's multicast group is not counted.
+          type: int
+"""
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile as plan
+from ansible_collections.vtep.fabric.plugins.plugin_utils import inventory
+
+
+def compile_host(hostvars, groups, variant, host):
+    words, hosts, unread = inventory.read(hostvars, groups)
+    variant, host = inventory.plain(variant), inventory.plain(host)
+    fabric, faults = plan.read(words, hosts, variant, unread)
+    if not faults and host not in hosts:
+        faults = [f"{host}: is not in group vteps, and only its hosts can be compiled for"]
+    if faults:
+        raise AnsibleFilterError("the fabric has faults: " + "; ".join(plan.bounded(faults)))
+    return plan.compile_host(fabric, variant, host)
+
+
+class FilterModule:
+    def filters(self):
+        return {"compile": compile_host}

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole fabric, and what must hold between its parts. What holds within one part is checked where it is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from . import endpoint, reading, segment, vtep
+
+# Bytes that VXLAN adds to an IP packet of the overlay: outer IP, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348, section 5).
+OVERHEAD = {4: 50, 6: 70}
+
+FABRIC_WORDS = ("fabric_segments", "fabric_endpoints", "fabric_underlay_family")
+HOST_WORDS = (
+    "vtep_address",
+    "vtep_underlay_interfaces",
+    "vtep_access_ports",
+    "vtep_router_id",
+    "vtep_loopback_device",
+    "vtep_host",
+    "underlay_ospf_area",
+    "underlay_ospf_network",
+    "underlay_ospf_cost",
+    "underlay_ospf_hello_interval",
+    "underlay_ospf_dead_interval",
+    "underlay_ospf_lsa_min_arrival",
+    "underlay_ospf_authentication",
+)
+
+
+@dataclass(frozen=True)
+class Fabric:
+    family: int  # of the underlay: 4 or 6
+    segments: tuple
+    vteps: dict  # host -> Vtep, in the inventory's order
+    endpoints: tuple
+    ports: dict  # (host, port as an endpoint names it, VNI) -> access ports
+
+    def local(self, vtep):
+        """The address that a VTEP sends from and is reached at."""
+        return vtep.addresses[self.family]
+
+    def segments_of(self, vtep):
+        return [segment for segment in self.segments if vtep.host in segment.vteps]
+
+    def peers(self, segment, vtep):
+        """The other VTEPs of a segment. Never the VTEP itself: it would send its own frames to itself for ever."""
+        return [self.vteps[host] for host in segment.vteps if host != vtep.host]
+
+    def device(self, endpoint):
+        """The name of the device that an endpoint is attached to."""
+        return self.ports[endpoint.vtep, endpoint.port, endpoint.vni][0].name
+
+
+def read(words, hosts, faults):
+    """The Fabric of the inventory's words, sound when no fault was added.
+
+    words: the fabric-wide ones; hosts: {host: its words} for all of group vteps. A part with a fault is left out, and
+    checks that would only repeat its fault are left out with it.
+    """
+    before = len(faults.found)
+    segments, named = segment.read(words.get("fabric_segments"), hosts, faults)
+    segments_sound = len(faults.found) == before
+    segment.check_duplicates(segments, faults)
+    vteps = {host: vtep.read(host, mapping, faults) for host, mapping in hosts.items()}
+    sound = {host: one for host, one in vteps.items() if one}
+    check_addresses(sound, faults)
+    family = underlay_family(words, sound, faults)
+    endpoints = endpoint.read(words.get("fabric_endpoints"), hosts, named, faults)
+    endpoint.check_duplicates(endpoints, faults)
+    if segments_sound:
+        sound = {host: with_vnis(one, segments, endpoints, faults) for host, one in sound.items()}
+    fabric = Fabric(family, tuple(segments), sound, tuple(endpoints.values()), port_index(sound))
+    for one in sound.values():
+        check_devices(fabric, one, faults)
+        check_mtu(fabric, one, faults)
+    if segments_sound:
+        check_attachments(fabric, endpoints, faults)
+    return fabric
+
+
+def check_addresses(vteps, faults):
+    seen = {}
+    for one in vteps.values():
+        told = [("vtep_address", address) for address in one.addresses.values()] + [("vtep_router_id", one.router_id)]
+        for key, value in told:
+            other = seen.setdefault((key, value), one.host)
+            if other != one.host:
+                faults.add(one.host, key, f"{value} is also that of {other}; give each VTEP its own")
+
+
+def underlay_family(words, vteps, faults):
+    """The given family, else 6 when every VTEP has such an address, else 4. All flood lists are of that one family."""
+
+    def known(value):
+        return int(reading.choice("4", "6")(value))
+
+    key = "fabric_underlay_family"
+    given = reading.Words(faults, "fabric", "", words).get(key, known)
+    if given is None and words.get(key) is not None:
+        return 6
+    family = given or (6 if all(6 in one.addresses for one in vteps.values()) else 4)
+    for one in vteps.values():
+        if family not in one.addresses:
+            has = one.addresses[10 - family]
+            faults.add(
+                one.host,
+                "vtep_address",
+                f"{has} is IPv{10 - family}, and the underlay is IPv{family} ("
+                + (f"{key}: {given}" if given else other_family(vteps, 10 - family))
+                + "); IPv4 and IPv6 cannot be mixed in one flood list: "
+                f"give {one.host} an IPv{family} address as well, or every VTEP an IPv{10 - family} one",
+            )
+    return family
+
+
+def other_family(vteps, family):
+    lacking = [one.host for one in vteps.values() if family not in one.addresses]
+    return f"{lacking[0]} has no IPv{family} address"
+
+
+def with_vnis(one, segments, endpoints, faults):
+    """The VTEP with a VNI for each access port that has none: that of its only segment, or of the port's endpoints."""
+    vnis = [segment.vni for segment in segments if one.host in segment.vteps]
+    if len(vnis) == 1:
+        return replace(one, ports=tuple(replace(port, vni=port.vni or vnis[0]) for port in one.ports))
+    used = {}
+    if any(port.vni is None for port in one.ports):
+        for row in endpoints.values():
+            if row.vtep == one.host:
+                used.setdefault(row.port, set()).add(row.vni)
+    ports = []
+    for port in one.ports:
+        candidates = {port.vni} if port.vni else used.get(port.name, set()) | used.get(port.dev, set())
+        if len(candidates) == 1:
+            ports.append(replace(port, vni=candidates.pop()))
+        else:
+            vlan = f", vlan: {port.vlan}" if port.vlan else ""
+            could = ", ".join(map(str, sorted(candidates or vnis))) or "none"
+            message = f"{port.name} could be in VNI {could}; write {{dev: {port.dev}, vni: ...{vlan}}}"
+            faults.add(one.host, "vtep_access_ports", message)
+    return replace(one, ports=tuple(ports))
+
+
+def port_index(vteps):
+    index = {}
+    for one in vteps.values():
+        for port in one.ports:
+            for name in {port.name, port.dev}:
+                index.setdefault((one.host, name, port.vni), []).append(port)
+    return index
+
+
+def check_devices(fabric, one, faults):
+    """Each device has one use on a host, and those that others made are there, where the host was looked at."""
+    uses = [("vtep_loopback_device", one.loopback)]
+    uses += [("vtep_underlay_interfaces", link.dev) for link in one.underlay]
+    uses += [("vtep_access_ports", port.name) for port in one.ports]
+    seen = {dev: f"VNI {each.vni}" for each in fabric.segments_of(one) for dev in (each.bridge, each.vxlan)}
+    for key, dev in uses:
+        if dev in seen:
+            faults.add(one.host, key, f"{dev} is already used by {seen[dev]}; give each use a device of its own")
+        seen.setdefault(dev, key)
+    if one.interfaces is None:
+        return
+    for key, dev in lower_devices(one):
+        if dev not in one.interfaces:
+            has = ", ".join(sorted(map(str, one.interfaces))[:20])
+            faults.add(one.host, key, f"the host has no interface {dev}; it has {has}")
+
+
+def lower_devices(one):
+    """The devices that must be there before the fabric is."""
+    yield from (("vtep_underlay_interfaces", link.dev) for link in one.underlay)
+    yield from (("vtep_access_ports", dev) for dev in dict.fromkeys(port.dev for port in one.ports))
+
+
+def check_mtu(fabric, one, faults):
+    """A full-size frame of the overlay must fit into the underlay, whose routers do not fragment it (RFC 7348, 4.3)."""
+    overhead = OVERHEAD[fabric.family]
+    largest = max(fabric.segments_of(one), key=lambda segment: segment.mtu, default=None)
+    for link in one.underlay if largest else ():
+        has = link.mtu or known_mtu(one, link.dev)
+        need = largest.mtu + overhead
+        if has is not None and has < need:
+            faults.add(
+                one.host,
+                "vtep_underlay_interfaces",
+                f"{link.dev} has MTU {has}, and VNI {largest.vni} with MTU {largest.mtu} needs {need} (VXLAN over "
+                f"IPv{fabric.family} adds {overhead}); write {{dev: {link.dev}, mtu: {need}}}, or set the segment's mtu "
+                f"to {has - overhead} at most",
+            )
+    mtus = {segment.vni: segment.mtu for segment in fabric.segments}
+    for port in one.ports:
+        has, need = known_mtu(one, port.dev), mtus.get(port.vni)
+        if has is not None and need is not None and has < need:
+            faults.add(
+                one.host,
+                "vtep_access_ports",
+                f"{port.dev} has MTU {has}, and VNI {port.vni} has MTU {need}; raise that of {port.dev} to {need}, or set "
+                f"the segment's mtu to {has} at most",
+            )
+
+
+def known_mtu(one, dev):
+    mtu = ((one.interfaces or {}).get(dev) or {}).get("mtu")
+    return mtu if isinstance(mtu, int) else None
+
+
+def check_attachments(fabric, endpoints, faults):
+    """Each port is in a segment that its VTEP has, and each endpoint on a port that its VTEP has in that segment."""
+    for one in fabric.vteps.values():
+        vnis = [segment.vni for segment in fabric.segments_of(one)]
+        for port in one.ports:
+            if port.vni is not None and port.vni not in vnis:
+                has = ", ".join(map(str, vnis)) or "none"
+                faults.add(
+                    one.host,
+                    "vtep_access_ports",
+                    f"{port.name} is in VNI {port.vni}, and {one.host} has {has}; correct the VNI",
+                )
+    for number, row in endpoints.items():
+        ports = fabric.ports.get((row.vtep, row.port, row.vni), ())
+        if len(ports) != 1 and row.vtep in fabric.vteps:
+            faults.add("fabric", f"fabric_endpoints row {number}: port", wrong_port(fabric.vteps[row.vtep], row, ports))
+
+
+def wrong_port(one, row, ports):
+    if ports:
+        return f"{row.port} of {one.host} can be {' or '.join(port.name for port in ports)}; name one of them"
+    elsewhere = [str(port.vni) for port in one.ports if row.port in (port.name, port.dev) and port.vni]
+    if elsewhere:
+        return f"{row.port} of {one.host} is in VNI {', '.join(elsewhere)}, not {row.vni}; correct the port or the vni"
+    has = ", ".join(port.name for port in one.ports) or "none"
+    return f"{row.port} is not an access port of {one.host}, which has {has}; add it to its vtep_access_ports or correct it"

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A VTEP: a host that ends VXLAN tunnels, with its loopback addresses, underlay interfaces and access ports."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from dataclasses import dataclass
+
+from . import reading, values
+
+NETWORKS = ("broadcast", "point-to-point")  # what ospfd and ospf6d both have on an Ethernet interface
+ALGORITHMS = ("md5", "hmac-sha-1", "hmac-sha-256", "hmac-sha-384", "hmac-sha-512")  # RFC 7166 and FRR's names
+
+
+@dataclass(frozen=True)
+class Underlay:
+    """An interface towards the other VTEPs."""
+
+    dev: str
+    mtu: int | None = None
+    network: str | None = None
+    cost: int | None = None
+
+
+@dataclass(frozen=True)
+class Port:
+    """An interface towards endpoints."""
+
+    dev: str
+    vlan: int | None = None
+    vni: int | None = None  # of the segment that it is in; None until the whole fabric is known
+
+    @property
+    def name(self):
+        return f"{self.dev}.{self.vlan}" if self.vlan else self.dev
+
+
+@dataclass(frozen=True)
+class Ospf:
+    area: str = "0.0.0.0"
+    network: str | None = None
+    cost: int | None = None
+    hello_interval: int | None = None
+    dead_interval: int | None = None
+    lsa_min_arrival: int | None = None
+    authentication: dict | None = None
+
+
+@dataclass(frozen=True)
+class Vtep:
+    host: str
+    addresses: dict  # family -> address
+    router_id: str
+    loopback: str  # the device that holds the addresses
+    underlay: tuple
+    ports: tuple
+    ospf: Ospf
+    interfaces: dict | None = None  # what the host has, by name; None where it was not looked at
+
+
+def read(host, mapping, faults):
+    """A Vtep, or None when a word of this host is faulty."""
+    words = reading.Words(faults, host, "", mapping)
+    addresses = words.get("vtep_address", loopback_addresses, required="give this end of the tunnels an address") or {}
+    interfaces, dummy = read_host(words)
+    loopback = words.get("vtep_loopback_device", reading.dev, "vtep0" if dummy else "lo")
+    if loopback not in ("lo", None) and dummy is False:
+        words.fault("vtep_loopback_device", f"{loopback} would be a dummy device, and the kernel has none; take lo")
+    vtep = Vtep(
+        host=host,
+        addresses=addresses,
+        router_id=words.get("vtep_router_id", router_id, derived_router_id(addresses)),
+        loopback=loopback,
+        underlay=tuple(entries(words, "vtep_underlay_interfaces", read_underlay)),
+        ports=tuple(entries(words, "vtep_access_ports", read_port)),
+        ospf=read_ospf(words),
+        interfaces=interfaces,
+    )
+    if mapping.get("vtep_underlay_interfaces") in (None, []):
+        words.fault(
+            "vtep_underlay_interfaces", "is missing; name the interfaces towards the other VTEPs, such as [eth0]"
+        )
+    return vtep if len(faults.found) == words.before else None
+
+
+def loopback_addresses(value):
+    """{family: address} of one address, or of a list with at most one of each family."""
+    found = {}
+    for one in value if isinstance(value, list) else [value]:
+        address = reading.host_address(one)
+        family = values.family(address)
+        if family in found:
+            raise ValueError(f"{found[family]} and {address} are both IPv{family}; give one of each family at most")
+        found[family] = address
+    if not found:
+        raise ValueError("is an empty list; give this end of the tunnels an address")
+    return found
+
+
+def router_id(value):
+    found = values.address(reading.text(value), 4)
+    if values.is_any(found):
+        raise ValueError(f"{found!r} is reserved; take another router id, written like an IPv4 address")
+    return found
+
+
+def derived_router_id(addresses):
+    """The IPv4 address, else four bytes that depend on nothing but the IPv6 address."""
+    if 4 in addresses or not addresses:
+        return addresses.get(4)
+    return socket.inet_ntop(socket.AF_INET, hashlib.sha256(values.pack(addresses[6])).digest()[:4])
+
+
+def read_host(words):
+    """(interfaces by name, whether the kernel has dummy devices) of module host_info's result; None where not known."""
+
+    def mapping(value):
+        if not isinstance(value, dict):
+            raise ValueError(f"{reading.shown(value)} is not a result of module vtep.fabric.host_info; leave it out")
+        return value
+
+    found = words.get("vtep_host", mapping) or {}
+    interfaces, features = found.get("interfaces"), found.get("features")
+    dummy = features.get("dummy") if isinstance(features, dict) else None
+    if not isinstance(interfaces, dict):
+        return None, dummy
+    return {name: known if isinstance(known, dict) else {} for name, known in interfaces.items()}, dummy
+
+
+def entries(words, key, read_entry):
+    """The sound ones of a list of device names, or of mappings with `dev` and more."""
+    value = words.mapping.get(key)
+    if value is None:
+        return
+    for number, entry in enumerate(reading.sequence(words.faults, words.where, key, value), 1):
+        if not isinstance(entry, dict):
+            entry = {"dev": entry}
+        inner = reading.Words(words.faults, words.where, f"{key} row {number}: ", entry)
+        made = read_entry(inner)
+        if inner.finish():
+            yield made
+
+
+def read_underlay(words):
+    return Underlay(
+        dev=words.get("dev", reading.dev, required="name the interface"),
+        mtu=words.get("mtu", reading.whole(68, 65535)),
+        network=words.get("network", reading.choice(*NETWORKS)),
+        cost=words.get("cost", reading.whole(1, 65535)),
+    )
+
+
+def read_port(words):
+    port = Port(
+        dev=words.get("dev", reading.dev, required="name the interface"),
+        vlan=words.get("vlan", reading.whole(1, 4094)),
+        vni=words.get("vni", reading.vni),
+    )
+    if port.dev and port.vlan:
+        try:
+            values.dev(port.name)
+        except ValueError as error:
+            words.fault("vlan", f"the sub-interface's name {error}; rename {port.dev}")
+    return port
+
+
+def read_ospf(words):
+    hello, dead, arrival, cost = (
+        words.get(f"underlay_ospf_{name}", reading.whole(low, high))
+        for name, low, high in (
+            ("hello_interval", 1, 65535),
+            ("dead_interval", 1, 65535),
+            ("lsa_min_arrival", 0, 600000),
+            ("cost", 1, 65535),
+        )
+    )
+    if hello and dead and dead <= hello:
+        words.fault(
+            "underlay_ospf_dead_interval", f"{dead} s is not longer than the hello interval of {hello} s; raise it"
+        )
+    return Ospf(
+        area=words.get("underlay_ospf_area", area, Ospf.area),
+        network=words.get("underlay_ospf_network", reading.choice(*NETWORKS)),
+        cost=cost,
+        hello_interval=hello,
+        dead_interval=dead,
+        lsa_min_arrival=arrival,
+        authentication=words.get("underlay_ospf_authentication", lambda value: authentication(words, value)),
+    )
+
+
+def area(value):
+    """An OSPF area as a dotted quad; a number is taken as one, as FRR does."""
+    found = reading.text(value)
+    if not found.isdigit():
+        return values.address(found, 4)
+    return socket.inet_ntop(socket.AF_INET, values.integer(found, 0, 0xFFFFFFFF).to_bytes(4, "big"))
+
+
+def authentication(words, value):
+    if not isinstance(value, dict):
+        raise ValueError("is not a mapping; write {key_id: 1, algorithm: hmac-sha-256, key: ...}")
+    inner = reading.Words(words.faults, words.where, "underlay_ospf_authentication: ", value)
+    found = {
+        "key_id": inner.get("key_id", reading.whole(1, 255), required="number the key, 1 to 255"),
+        "algorithm": inner.get("algorithm", reading.choice(*ALGORITHMS), "hmac-sha-256"),
+        "key": inner.get("key", secret, required="give the shared secret"),
+    }
+    inner.finish()
+    return found
+
+
+def secret(value):
+    """A shared secret. What is wrong with it is told without it."""
+    if not isinstance(value, str) or not value.isprintable() or not value or " " in value or len(value) > 64:
+        raise ValueError("must be text of 1 to 64 printable characters without blanks (the value is not shown)")
+    return value

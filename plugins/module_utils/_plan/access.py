@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A VTEP's side towards the endpoints: bridges, access ports and, in restricted segments, the endpoints' own entries."""
+
+from __future__ import annotations
+
+# Every flag that one of the variants or the restricted mode sets, so that leaving it puts the flag back.
+PORT = {
+    "learning": True,
+    "flood": True,
+    "mcast_flood": True,
+    "bcast_flood": True,
+    "neigh_suppress": False,
+    "isolated": False,
+    "hairpin": False,
+}
+
+
+def compile_vtep(fabric, vtep):
+    segments = fabric.segments_of(vtep)
+    by_vni = {segment.vni: segment for segment in segments}
+    ports = sorted(vtep.ports, key=lambda port: port.name)
+    table = local_rows(fabric, vtep, {segment.vni for segment in segments if segment.restricted})
+    return {
+        "links": [
+            *(bridge(segment) for segment in segments),
+            *parents(ports),
+            *(access_port(port, by_vni[port.vni]) for port in ports),
+        ],
+        "isolation": [
+            *(segment.bridge for segment in segments),
+            *(port.name for port in ports),
+            *(segment.vxlan for segment in segments),
+        ],
+        "fdb": {"dev": [port.name for port in ports], "table": "".join(line + "\n" for line in sorted(table))},
+    }
+
+
+def bridge(segment):
+    return {
+        "name": segment.bridge,
+        "type": "bridge",
+        "mtu": segment.mtu,
+        "alias": segment.alias,
+        "addrgenmode": "none",
+        "bridge": {"mcast_snooping": False, "stp_state": False},
+        "up": True,
+    }
+
+
+def parents(ports):
+    """The devices that carry tagged ports: they must be up, and are in a bridge only where they are a port as well."""
+    plain = {port.name for port in ports}
+    return [{"name": dev, "up": True} for dev in sorted({port.dev for port in ports} - plain)]
+
+
+def access_port(port, segment):
+    link = {"name": port.name, "master": segment.bridge, "up": True, "port": port_settings(segment)}
+    if port.vlan is None:
+        return link
+    return {
+        **link,
+        "type": "vlan",
+        "vlan": {"dev": port.dev, "id": port.vlan},
+        "mtu": segment.mtu,
+        "alias": segment.alias,
+        "addrgenmode": "none",
+    }
+
+
+def port_settings(segment):
+    """Restricted: an endpoint is reached by the MAC that the inventory gives it, and by broadcast and multicast."""
+    return {**PORT, "learning": False, "flood": False} if segment.restricted else dict(PORT)
+
+
+def vxlan_port(segment):
+    """The VXLAN device as a port. Restricted: the bridge does not learn from it, since a remote frame with a local
+    endpoint's MAC would move even a static entry. Unknown unicast floods to it, and its own FDB decides."""
+    return {**PORT, "learning": not segment.restricted}
+
+
+def local_rows(fabric, vtep, restricted):
+    return [
+        f"{endpoint.mac} dev {fabric.device(endpoint)} static master"
+        for endpoint in fabric.endpoints
+        if endpoint.vtep == vtep.host and endpoint.vni in restricted
+    ]

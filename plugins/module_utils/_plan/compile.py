@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the inventory's words to what one host has to hold: the options of the modules, as plain data."""
+
+from __future__ import annotations
+
+from .._model import fabric as model
+from .._model.reading import Faults, shown
+from . import underlay
+from .variants import VARIANTS
+
+SHOWN_FAULTS = 100  # in one report; more than these nobody reads, and a table of 100 000 rows can have as many
+
+
+def read(words, hosts, variant, faults=()):
+    """(Fabric, every fault of the whole fabric, in the order of the inventory). faults: those found in reading it."""
+    found = Faults()
+    found.found.extend(faults)
+    known = isinstance(variant, str) and variant in VARIANTS
+    if not known:
+        found.add("fabric", "variant", f"{shown(variant)!r} is unknown; known are {', '.join(VARIANTS)}")
+    if not hosts:
+        found.add("fabric", "groups.vteps", "has no hosts; put the VTEPs into the inventory's group vteps")
+        return None, found.found
+    fabric = model.read(words, hosts, found)
+    if known:
+        VARIANTS[variant].check(fabric, found)
+    return fabric, found.found
+
+
+def compile_host(fabric, variant, host):
+    """A host's plan, out of a fabric without faults."""
+    vtep = fabric.vteps[host]
+    return {
+        "host": host,
+        "variant": variant,
+        "family": fabric.family,
+        "local": fabric.local(vtep),
+        "vnis": [segment.vni for segment in fabric.segments_of(vtep)],
+        "underlay": underlay.compile_vtep(fabric, vtep),
+        **VARIANTS[variant].compile_vtep(fabric, vtep),
+    }
+
+
+def bounded(faults, limit=SHOWN_FAULTS):
+    """At most `limit` faults, and a last line that counts the rest. 0 is no limit."""
+    rest = len(faults) - limit
+    if not limit or rest <= 0:
+        return list(faults)
+    return [*faults[:limit], f"and {rest} more; the filter vtep.fabric.validate lists all with limit=0"]

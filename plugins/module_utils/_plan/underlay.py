@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A VTEP's side towards the other VTEPs: loopback addresses, underlay interfaces, and OSPF for each family it has."""
+
+from __future__ import annotations
+
+LENGTH = {4: 32, 6: 128}
+
+
+def compile_vtep(fabric, vtep):
+    return {
+        "links": [loopback(vtep), *(link(one) for one in vtep.underlay)],
+        "ospfv3": ospf(vtep) if 6 in vtep.addresses else None,
+        "ospfv2": ospf(vtep) if 4 in vtep.addresses else None,
+        "loopbacks": {
+            str(family): [
+                prefix(family, one.addresses[family]) for one in fabric.vteps.values() if family in one.addresses
+            ]
+            for family in (6, 4)
+        },
+    }
+
+
+def prefix(family, address):
+    return f"{address}/{LENGTH[family]}"
+
+
+def loopback(vtep):
+    link = {
+        "name": vtep.loopback,
+        "addresses": [prefix(family, address) for family, address in vtep.addresses.items()],
+        "up": True,
+    }
+    return link if vtep.loopback == "lo" else {**link, "type": "dummy", "alias": "vtep.fabric loopback"}
+
+
+def link(one):
+    return {"name": one.dev, "up": True} if one.mtu is None else {"name": one.dev, "mtu": one.mtu, "up": True}
+
+
+def ospf(vtep):
+    settings = vtep.ospf
+    return {
+        "router_id": vtep.router_id,
+        "areas": [{"area": settings.area, "type": "normal"}],
+        "interfaces": [
+            {"name": vtep.loopback, "area": settings.area, "passive": True},
+            *(ospf_interface(one, settings) for one in vtep.underlay),
+        ],
+        "timers": {"lsa_min_arrival": settings.lsa_min_arrival},
+    }
+
+
+def ospf_interface(one, settings):
+    return {
+        "name": one.dev,
+        "area": settings.area,
+        "passive": False,
+        "network": one.network or settings.network,
+        "cost": one.cost or settings.cost,
+        "hello_interval": settings.hello_interval,
+        "dead_interval": settings.dead_interval,
+        "authentication": settings.authentication,
+    }

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The variants that can be compiled. Each is a module of this package with two functions:
+
+check(fabric, faults)     adds what keeps this variant from working on a fabric that is sound otherwise
+compile_vtep(fabric, vtep)  the sections `access`, `overlay` and `expect` of a VTEP's plan
+"""
+
+from __future__ import annotations
+
+from . import multicast, unicast_static_flood, unicast_static_l2
+
+VARIANTS = {
+    "multicast": multicast,
+    "unicast-static-flood": unicast_static_flood,
+    "unicast-static-l2": unicast_static_l2,
+}
