@@ -393,6 +393,22 @@ def test_the_bridges_suppression_answers(lab):
         batch("vtep", move.format(switch="off", old="br100", new="vxlan100", ghost=GHOST))
 
 
+@pytest.mark.parametrize("address", ["192.0.2.254", "2001:db8:1::1"])
+def test_the_host_hears_nothing(lab, address):
+    datagram = (ip6 if ":" in address else ip4)(address, 17, UDP)
+    with inside(NAMES["vtep"]):
+        service = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    with service:
+        service.bind((address, 9))
+        service.setblocking(False)
+        for on in (False, True):
+            lab.isolate(on)
+            lab.one.send(datagram)
+            lab.heard(lab.one)
+            with pytest.raises(BlockingIOError) if on else contextlib.nullcontext():
+                service.recv(100)
+
+
 def test_nothing_is_routed_in_or_out(lab):
     inwards = ip4("10.0.0.2", 17, UDP)
     batch("far", "route replace 192.0.2.10/32 via 10.0.0.1")
