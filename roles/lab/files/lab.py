@@ -468,7 +468,7 @@ def remove_cgroups(branch):
     for _what, where, kind, *_rest in mounts:
         if kind in ("cgroup", "cgroup2"):
             for directory, _subdirectories, _files in os.walk(Path(where) / path, topdown=False):
-                os.rmdir(directory)
+                Path(directory).rmdir()
     with contextlib.suppress(OSError):
         for _what, where, kind, *_rest in mounts:
             if kind == "cgroup":
@@ -632,7 +632,7 @@ def shell(prefix, host, command):
                      environment={"TERM": os.environ.get("TERM", "dumb")})  # fmt: skip
     except NotRunning as error:
         raise LabError(f"the lab host {machine} is not running: start it with 'make lab'") from error
-    os.execvp(argv[0], argv)
+    os.execvp(argv[0], argv)  # noqa: S606
 
 
 def main():
