@@ -32,7 +32,11 @@ def plan(local, remote, learning=True):
         "vnis": [100],
         "family": 6,
         "local": local,
-        "underlay": {"ospfv3": {"router_id": "1.1.1.1"}, "ospfv2": None, "loopbacks": [local, remote]},
+        "underlay": {
+            "ospfv3": {"router_id": "1.1.1.1"},
+            "ospfv2": None,
+            "loopbacks": {"6": [local + "/128", remote + "/128"]},
+        },
         "overlay": {
             "vxlans": [{"name": "vxlan100", "id": 100, "dstport": 4789, "mtu": 1500, "learning": learning}],
             "fdb": {"dev": ["vxlan100"], "table": f"00:00:00:00:00:00 dev vxlan100 dst {remote} permanent self\n"},
@@ -148,3 +152,4 @@ def test_requests_ask_for_all_others_and_full_frames():
     request = verify.vtep_request(PLANS["s1"], ENDPOINTS)
     assert [s["mac"] for s in request["sources"]] == ["50:54:33:00:00:01", "50:54:33:00:00:02"]
     assert request["ospf"] == ["3"]
+    assert request["loopbacks"] == ["2001:db8:1::1", "2001:db8:2::1"]

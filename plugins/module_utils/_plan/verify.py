@@ -32,7 +32,7 @@ def vtep_request(plan, endpoints):
         ],
         "devices": [device["name"] for device in plan["overlay"]["vxlans"]],
         "local": plan["local"],
-        "loopbacks": [a for a in plan["underlay"]["loopbacks"] if values.family(a) == plan["family"]],
+        "loopbacks": [bare(prefix) for prefix in plan["underlay"]["loopbacks"][str(plan["family"])]],
         "ospf": [v for v in "32" if plan["underlay"]["ospfv" + v]],
     }
 

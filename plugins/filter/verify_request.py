@@ -1,0 +1,69 @@
+# Copyright (c) 2026, the vtep.fabric maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: verify_request
+version_added: "0.1.0"
+short_description: What the proof of a fabric asks of one host
+description:
+  - For a VTEP, which broadcasts to count, which tables to read and which loopbacks to ping. For an endpoint, whom to ping and
+    how large a full frame is. The role C(vtep.fabric.verify) hands it to its scripts.
+  - Every host of group C(vteps) must have the fact C(preflight_plan) of the role C(vtep.fabric.preflight).
+positional: _input, groups, host, frames, wait
+options:
+  _input:
+    description: The variables of all hosts, C(hostvars).
+    type: dict
+    required: true
+  groups:
+    description: The inventory's C(groups).
+    type: dict
+    required: true
+  host:
+    description: The host to ask, a VTEP or an endpoint.
+    type: str
+    required: true
+  frames:
+    description: Broadcast frames that each endpoint sends.
+    type: int
+    default: 20
+  wait:
+    description: Seconds that the first ping of a pair may take.
+    type: int
+    default: 10
+author: The vtep.fabric maintainers (@vtep-fabric)
+"""
+
+EXAMPLES = r"""
+- name: Show what this host would be asked
+  ansible.builtin.debug:
+    msg: "{{ hostvars | vtep.fabric.verify_request(groups, inventory_hostname) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The request, plain data.
+  type: dict
+"""
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.vtep.fabric.plugins.module_utils._plan import verify
+from ansible_collections.vtep.fabric.plugins.plugin_utils import proof
+
+
+def verify_request(hostvars, groups, host, frames=20, wait=10):
+    plans, endpoints = proof.read(hostvars, groups)
+    if host in plans:
+        return verify.vtep_request(plans[host], endpoints)
+    for endpoint in endpoints:
+        if endpoint["name"] == host:
+            return verify.endpoint_request(endpoint, endpoints, plans, frames, wait)
+    raise AnsibleFilterError(f"{host}: is neither in group vteps nor the name of one of fabric_endpoints")
+
+
+class FilterModule:
+    def filters(self):
+        return {"verify_request": verify_request}
