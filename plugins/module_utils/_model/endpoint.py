@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from . import reading
 
-KEYS = {"name", "mac", "addresses", "vtep", "port", "vni"}
-
 
 class Endpoint(NamedTuple):
     name: str | None
@@ -21,7 +19,8 @@ class Endpoint(NamedTuple):
 
 
 def read(value, vteps, vnis, faults):
-    """The sound endpoints by row number. vteps: the names of all VTEPs; vnis: all VNIs that segments name."""
+    """The sound endpoints by row number. vteps: the names of all VTEPs; vnis: all segments' VNIs, None where they
+    cannot all be told."""
     endpoints = {}
     if value is None:
         return endpoints
@@ -36,7 +35,7 @@ def read(value, vteps, vnis, faults):
         )
         if endpoint.vtep is not None and endpoint.vtep not in vteps:
             words.fault("vtep", f"{endpoint.vtep} is not in group vteps; add the host there or correct the name")
-        if endpoint.vni is not None and endpoint.vni not in vnis:
+        if vnis and endpoint.vni is not None and endpoint.vni not in vnis:
             words.fault("vni", f"{endpoint.vni} is no segment's VNI; add it to fabric_segments or correct it")
         if words.finish():
             endpoints[number] = endpoint

@@ -59,14 +59,14 @@ def read(words, hosts, faults):
     checks that would only repeat its fault are left out with it.
     """
     before = len(faults.found)
-    segments, named = segment.read(words.get("fabric_segments"), hosts, faults)
+    segments, vnis = segment.read(words.get("fabric_segments"), hosts, faults)
     segments_sound = len(faults.found) == before
     segment.check_duplicates(segments, faults)
     vteps = {host: vtep.read(host, mapping, faults) for host, mapping in hosts.items()}
     sound = {host: one for host, one in vteps.items() if one}
     check_addresses(sound, faults)
     family = underlay_family(words, sound, faults)
-    endpoints = endpoint.read(words.get("fabric_endpoints"), hosts, named, faults)
+    endpoints = endpoint.read(words.get("fabric_endpoints"), hosts, vnis, faults)
     endpoint.check_duplicates(endpoints, faults)
     if segments_sound:
         sound = {host: with_vnis(one, segments, endpoints, faults) for host, one in sound.items()}
@@ -80,13 +80,16 @@ def read(words, hosts, faults):
 
 
 def check_addresses(vteps, faults):
-    seen = {}
+    addresses, router_ids = {}, {}
     for one in vteps.values():
-        told = [("vtep_address", address) for address in one.addresses.values()] + [("vtep_router_id", one.router_id)]
-        for key, value in told:
-            other = seen.setdefault((key, value), one.host)
+        for address in one.addresses.values():
+            other = addresses.setdefault(address, one.host)
             if other != one.host:
-                faults.add(one.host, key, f"{value} is also that of {other}; give each VTEP its own")
+                faults.add(one.host, "vtep_address", f"{address} is also that of {other}; give each VTEP its own")
+        other = vteps[router_ids.setdefault(one.router_id, one.host)]
+        if other is not one and not one.addresses.get(4) == other.addresses.get(4) == one.router_id:
+            message = f"{one.router_id} is also that of {other.host}; give each VTEP its own"
+            faults.add(one.host, "vtep_router_id", message)
 
 
 def underlay_family(words, vteps, faults):

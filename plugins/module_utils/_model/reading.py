@@ -70,13 +70,14 @@ class Words:
         """True when this mapping has no fault."""
         for key in self.mapping:
             if key not in self.known:
-                self.fault(shown(key), f"is not a known key; known are {', '.join(self.known)}")
+                self.fault(str(key)[:LONGEST], f"is not a known key; known are {', '.join(self.known)}")
         return len(self.faults.found) == self.before
 
 
 def shown(value):
     """A value as a fault quotes it: on one line, and short whatever it holds."""
-    return _short.repr(value) if not isinstance(value, str) or len(value) > 80 else value
+    found = _short.repr(value)
+    return found if len(found) <= LONGEST else found[:LONGEST] + "..."
 
 
 def rows(faults, where, key, value):
@@ -85,13 +86,13 @@ def rows(faults, where, key, value):
         if isinstance(row, dict):
             yield number, Words(faults, where, f"{key} row {number}: ", row)
         else:
-            faults.add(where, f"{key} row {number}", f"{_short.repr(row)} is not a mapping of keys and values")
+            faults.add(where, f"{key} row {number}", f"{shown(row)} is not a mapping of keys and values")
 
 
 def sequence(faults, where, key, value):
     if isinstance(value, list):
         return value
-    reason = f"{_short.repr(value)} is not a list; write it as [...]"
+    reason = f"{shown(value)} is not a list; write it as [...]"
     faults.add(where, key, value.reason if isinstance(value, Unreadable) else reason)
     return []
 
@@ -99,7 +100,7 @@ def sequence(faults, where, key, value):
 def text(value):
     """A string that is not empty; a whole number is taken as its digits."""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise ValueError(f"{_short.repr(value)} is not text")
+        raise ValueError(f"{shown(value)} is not text")
     found = str(value).strip()[:LONGEST]
     if not found:
         raise ValueError("is empty; give it a value or leave it out")
@@ -120,12 +121,16 @@ def mac(value):
 
 
 def vni(value):
-    return values.vni(text(value) if not isinstance(value, (bool, float)) else value)
+    return values.vni(_number(value))
 
 
 def whole(low, high):
     """A parser of whole numbers in low..high."""
-    return lambda value: values.integer(text(value) if not isinstance(value, (bool, float)) else value, low, high)
+    return lambda value: values.integer(_number(value), low, high)
+
+
+def _number(value):
+    return value if isinstance(value, (int, float)) else text(value)
 
 
 def choice(*allowed):

@@ -28,12 +28,12 @@ class Segment:
 
 
 def read(value, hosts, faults):
-    """(the sound segments, the VNIs that were named, also by a faulty one). hosts: the names of all VTEPs."""
+    """(the sound segments, the VNIs of all of them, None when some cannot be told). hosts: the names of all VTEPs."""
     segments = []
-    named = set()
+    vnis = []
     if value is None:
         faults.add("fabric", "fabric_segments", "is missing; write it into group_vars of vteps, such as [{vni: 100}]")
-        return segments, named
+        return segments, None
     if value == []:
         faults.add("fabric", "fabric_segments", "is empty; name at least one segment, such as {vni: 100}")
     for _number, words in reading.rows(faults, "fabric", "fabric_segments", value):
@@ -53,9 +53,9 @@ def read(value, hosts, faults):
         )
         if words.finish():
             segments.append(segment)
-        if vni is not None:
-            named.add(vni)
-    return segments, named
+        vnis.append(vni)
+    told = vnis and None not in vnis and len(vnis) == len(value)
+    return segments, set(vnis) if told else None
 
 
 def label(value):

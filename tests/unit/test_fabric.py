@@ -1,0 +1,459 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whole-fabric validation: each fault is found, told with host, key, value and fix, and brings no other fault along."""
+
+import copy
+
+import pytest
+from ansible_collections.vtep.fabric.plugins.module_utils._model import fabric as model
+from ansible_collections.vtep.fabric.plugins.module_utils._model import vxlan
+from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile as plan
+
+MULTICAST, FLOOD = "multicast", "unicast-static-flood"
+
+
+def fabric():
+    """A sound one: three VTEPs, two segments."""
+    words = {
+        "fabric_segments": [
+            {"vni": 100, "multicast_group": "ff05::100"},
+            {"vni": 200, "multicast_group": "ff05::200", "vteps": ["s1", "s2"]},
+        ],
+        "fabric_endpoints": [
+            {"mac": "50:54:33:00:00:01", "addresses": ["2001:db8:ff::1"], "vtep": "s1", "port": "eth1", "vni": 100},
+            {"mac": "50:54:33:00:00:02", "addresses": ["192.0.2.2"], "vtep": "s2", "port": "eth2", "vni": 200},
+            {"mac": "50:54:33:00:00:03", "addresses": [], "vtep": "s3", "port": "eth1", "vni": 100},
+        ],
+        "fabric_underlay_family": None,
+    }
+    hosts = {
+        f"s{n}": {
+            "vtep_address": [f"2001:db8:{n}::1", f"203.0.113.{n}"],
+            "vtep_underlay_interfaces": ["eth0"],
+            "vtep_access_ports": [{"dev": "eth1", "vni": 100}],
+            "vtep_host": {
+                "interfaces": {
+                    "lo": {"mtu": 65536},
+                    "eth0": {"mtu": 1570},
+                    "eth1": {"mtu": 9000},
+                    "eth2": {"mtu": 9000},
+                },
+                "features": {"dummy": True},
+            },
+        }
+        for n in (1, 2, 3)
+    }
+    hosts["s2"]["vtep_access_ports"].append({"dev": "eth2", "vni": 200})
+    return words, hosts
+
+
+def faults_of(change=None, variant=FLOOD):
+    words, hosts = fabric()
+    if change:
+        change(words, hosts)
+    return plan.read(words, hosts, variant)[1]
+
+
+def set_(path, value, variant=FLOOD):
+    """The faults after one change: set_("s1 vtep_address", ...), set_("fabric_segments 0 vni", ...)."""
+
+    def change(words, hosts):
+        *way, last = [int(part) if part.isdigit() else part for part in path.split()]
+        place = hosts if path.split()[0] in hosts else words
+        for part in way:
+            place = place[part]
+        if value is DELETE:
+            del place[last]
+        else:
+            place[last] = value
+
+    return faults_of(change, variant)
+
+
+DELETE = object()
+
+
+@pytest.mark.parametrize("variant", plan.VARIANTS)
+def test_sound(variant):
+    assert faults_of(variant=variant) == []
+
+
+# path, value, what the one fault must say
+ONE = [
+    # VNI
+    ("fabric_segments 0 vni", 0, ["fabric: fabric_segments row 1: vni: 0", "1 to 16777215"]),
+    ("fabric_segments 0 vni", 16777216, ["fabric: fabric_segments row 1: vni: 16777216", "1 to 16777215"]),
+    ("fabric_segments 0 vni", "ten", ["fabric: fabric_segments row 1: vni: 'ten'", "not a whole number"]),
+    ("fabric_segments 0 vni", True, ["fabric: fabric_segments row 1: vni: True", "not a whole number"]),
+    ("fabric_segments 0 vni", 1.5, ["fabric: fabric_segments row 1: vni: 1.5", "not a whole number"]),
+    # other words of a segment
+    ("fabric_segments 0 mtuu", 1500, ["fabric: fabric_segments row 1: mtuu: is not a known key", "mtu"]),
+    ("fabric_segments 0 mtu", 66000, ["fabric_segments row 1: mtu: 66000", "68 to 65535"]),
+    ("fabric_segments 0 ttl", 0, ["fabric_segments row 1: ttl: 0", "1 to 255"]),
+    ("fabric_segments 0 tos", 256, ["fabric_segments row 1: tos: 256", "0 to 255"]),
+    ("fabric_segments 0 dstport", 65536, ["fabric_segments row 1: dstport: 65536", "1 to 65535"]),
+    ("fabric_segments 0 name", "two\nlines", ["fabric_segments row 1: name: ", "printable"]),
+    ("fabric_segments 0 restricted", "perhaps", ["fabric_segments row 1: restricted: 'perhaps'", "true nor false"]),
+    ("fabric_segments 0 bridge", "a name too long for it", ["fabric_segments row 1: bridge: ", "1 to 15 characters"]),
+    ("fabric_segments 0 vxlan", "a/b", ["fabric_segments row 1: vxlan: 'a/b'", "1 to 15 characters"]),
+    ("fabric_segments 0 bridge", "br200", ["fabric: fabric_segments: bridge: br200 names two devices"]),
+    ("fabric_segments 0 vxlan", "br200", ["fabric: fabric_segments: bridge: br200 names two devices"]),
+    ("fabric_segments 0 vxlan", "eth0x", []),
+    (
+        "fabric_segments 1 vteps",
+        ["s1", "s2", "s9"],
+        ["fabric_segments row 2: vteps: s9 is not in group vteps", "add the host"],
+    ),
+    ("fabric_segments 1 vteps", [], ["fabric_segments row 2: vteps: []", "leave it out"]),
+    ("fabric_segments 1 vteps", "s1", ["fabric_segments row 2: vteps: 's1' is not a list"]),
+    (
+        "fabric_segments 0 multicast_group",
+        "2001:db8::1",
+        ["row 1: multicast_group: '2001:db8::1' is not a multicast", "ff05::"],
+    ),
+    ("fabric_segments 0", None, ["fabric: fabric_segments row 1: None is not a mapping"]),
+    ("fabric_segments", "abc", ["fabric: fabric_segments: 'abc' is not a list"]),
+    ("fabric_segments", None, ["fabric: fabric_segments: is missing", "group_vars"]),
+    # a VTEP's words
+    ("s1 vtep_address", DELETE, ["s1: vtep_address: is missing"]),
+    ("s1 vtep_address", "banana", ["s1: vtep_address: 'banana' is not an IP address"]),
+    ("s1 vtep_address", "2001:db8::1/128", ["s1: vtep_address: '2001:db8::1/128'", "without a prefix length"]),
+    ("s1 vtep_address", ["192.0.2.1", "192.0.2.2"], ["s1: vtep_address: 192.0.2.1 and 192.0.2.2 are both IPv4"]),
+    ("s1 vtep_address", "ff02::1", ["s1: vtep_address: 'ff02::1' cannot be routed"]),
+    ("s1 vtep_address", "fe80::1", ["s1: vtep_address: 'fe80::1' cannot be routed"]),
+    ("s1 vtep_address", "::1", ["s1: vtep_address: '::1' cannot be routed"]),
+    ("s1 vtep_address", "0.0.0.0", ["s1: vtep_address: '0.0.0.0' cannot be routed"]),
+    ("s1 vtep_address", [], ["s1: vtep_address: is an empty list"]),
+    ("s1 vtep_address", {"a": 1}, ["s1: vtep_address: {'a': 1} is not text"]),
+    ("s1 vtep_address", ["2001:db8:1::1", "203.0.113.3"], ["vtep_address: 203.0.113.3 is also that of s1", "its own"]),
+    ("s1 vtep_router_id", "203.0.113.3", ["s3: vtep_router_id: 203.0.113.3 is also that of s1"]),
+    ("s1 vtep_router_id", "0.0.0.0", ["s1: vtep_router_id: '0.0.0.0' is reserved"]),
+    ("s1 vtep_router_id", "2001:db8::1", ["s1: vtep_router_id: '2001:db8::1' is not an IPv4 address"]),
+    ("s1 vtep_underlay_interfaces", DELETE, ["s1: vtep_underlay_interfaces: is missing", "[eth0]"]),
+    ("s1 vtep_underlay_interfaces", [], ["s1: vtep_underlay_interfaces: is missing"]),
+    ("s1 vtep_underlay_interfaces", "eth0", ["s1: vtep_underlay_interfaces: 'eth0' is not a list", "[...]"]),
+    ("s1 vtep_underlay_interfaces", [{"mtu": 1600}], ["s1: vtep_underlay_interfaces row 1: dev: is missing"]),
+    ("s1 vtep_underlay_interfaces", ["eth0", "eth0"], ["s1: vtep_underlay_interfaces: eth0 is already used"]),
+    (
+        "s1 vtep_underlay_interfaces",
+        ["eth9"],
+        ["s1: vtep_underlay_interfaces: the host has no interface eth9", "eth0, eth1"],
+    ),
+    (
+        "s1 vtep_underlay_interfaces",
+        [{"dev": "eth0", "network": "ring"}],
+        ["row 1: network: 'ring' is unknown", "broadcast"],
+    ),
+    ("s1 vtep_underlay_interfaces", [{"dev": "eth0", "cost": 0}], ["row 1: cost: 0", "1 to 65535"]),
+    (
+        "s1 vtep_underlay_interfaces",
+        ["eth1"],
+        ["s1: vtep_access_ports: eth1 is already used by vtep_underlay_interfaces"],
+    ),
+    ("s3 vtep_access_ports", ["eth1", None], ["s3: vtep_access_ports row 2: dev: is missing"]),
+    ("s3 vtep_loopback_device", "br100", ["s3: vtep_loopback_device: br100 is already used by VNI 100"]),
+    ("s3 vtep_access_ports", [{"dev": "eth1", "vlan": 4095}], ["s3: vtep_access_ports row 1: vlan: 4095", "1 to 4094"]),
+    ("s3 vtep_access_ports", [{"dev": "verylongname12", "vlan": 10}], ["row 1: vlan: ", "verylongname12.10", "rename"]),
+    (
+        "s1 vtep_access_ports",
+        ["eth1", "eth2"],
+        ["s1: vtep_access_ports: eth2 could be in VNI 100, 200", "{dev: eth2, vni: ...}"],
+    ),
+    (
+        "s1 vtep_access_ports",
+        [{"dev": "eth1", "vni": 100}, {"dev": "eth2", "vni": 9}],
+        ["eth2 is in VNI 9, and s1 has 100, 200"],
+    ),
+    (
+        "s3 vtep_access_ports",
+        ["eth1", "eth7"],
+        ["s3: vtep_access_ports: the host has no interface eth7", "it has eth0"],
+    ),
+    ("s1 vtep_loopback_device", "lo/1", ["s1: vtep_loopback_device: 'lo/1' is not a device name"]),
+    ("s1 vtep_host features dummy", False, []),
+    ("s1 vtep_host", "up", ["s1: vtep_host: 'up' is not a result of module vtep.fabric.host_info"]),
+    # OSPF
+    ("s1 underlay_ospf_hello_interval", 0, ["s1: underlay_ospf_hello_interval: 0", "1 to 65535"]),
+    ("s1 underlay_ospf_area", "backbone", ["s1: underlay_ospf_area: 'backbone'"]),
+    ("s1 underlay_ospf_area", 2**32, ["s1: underlay_ospf_area: '4294967296' is out of range"]),
+    ("s1 underlay_ospf_authentication", "secret", ["s1: underlay_ospf_authentication: is not a mapping"]),
+    ("s1 underlay_ospf_authentication", {"key_id": 1}, ["s1: underlay_ospf_authentication: key: is missing"]),
+    # MTU: IPv6 adds 70
+    (
+        "fabric_segments 0 mtu",
+        1501,
+        MTU := ["s1: vtep_underlay_interfaces: eth0 has MTU 1570, and VNI 100 with MTU 1501 needs 1571"],
+    ),
+    (
+        "s1 vtep_host interfaces eth0 mtu",
+        1569,
+        ["s1: ", "eth0 has MTU 1569", "needs 1570", "mtu: 1570", "1499 at most"],
+    ),
+    ("s1 vtep_underlay_interfaces", [{"dev": "eth0", "mtu": 1500}], ["eth0 has MTU 1500", "needs 1570"]),
+    ("s3 vtep_host interfaces eth1 mtu", 1400, ["s3: vtep_access_ports: eth1 has MTU 1400, and VNI 100 has MTU 1500"]),
+    # endpoints
+    (
+        "fabric_endpoints 0 mac",
+        "50:54:33",
+        ["fabric: fabric_endpoints row 1: mac: '50:54:33' is not a MAC", "50:54:33:00:00:01"],
+    ),
+    ("fabric_endpoints 0 mac", 39300000001, ["row 1: mac: ", "in quotes: YAML"]),
+    ("fabric_endpoints 0 mac", "01:00:5e:00:00:01", ["row 1: mac: '01:00:5e:00:00:01' is not a unicast"]),
+    ("fabric_endpoints 0 mac", DELETE, ["fabric: fabric_endpoints row 1: mac: is missing"]),
+    ("fabric_endpoints 0 mac", "50-54-33-00-00-03", ["row 3: mac: 50:54:33:00:00:03 is also in row 1", "VNI 100"]),
+    ("fabric_endpoints 2 addresses", ["2001:DB8:ff:0::1/64"], ["row 3: addresses: 2001:db8:ff::1 is also in row 1"]),
+    ("fabric_endpoints 2 addresses", "192.0.2.1", ["row 3: addresses: '192.0.2.1' is not a list"]),
+    ("fabric_endpoints 2 addresses", ["192.0.2.256"], ["row 3: addresses: '192.0.2.256' is not an IP address"]),
+    ("fabric_endpoints 2 addresses", ["192.0.2.1/33"], ["row 3: addresses: '33' is not a prefix length"]),
+    ("fabric_endpoints 2 addresses", ["ff02::1"], ["row 3: addresses: 'ff02::1' is not the address of one station"]),
+    ("fabric_endpoints 2 vtep", "s9", ["fabric_endpoints row 3: vtep: s9 is not in group vteps", "add the host"]),
+    ("fabric_endpoints 2 vni", 300, ["fabric_endpoints row 3: vni: 300 is no segment's VNI", "fabric_segments"]),
+    ("fabric_endpoints 2 vni", 200, ["fabric_endpoints row 3: port: eth1 of s3 is in VNI 100, not 200"]),
+    (
+        "fabric_endpoints 2 port",
+        "eth5",
+        ["row 3: port: eth5 is not an access port of s3, which has eth1", "vtep_access_ports"],
+    ),
+    ("fabric_endpoints 2", ["50:54:33:00:00:03"], ["fabric_endpoints row 3: ['50:54:33:00:00:03'] is not a mapping"]),
+    ("fabric_endpoints", {"a": "b"}, ["fabric: fabric_endpoints: {'a': 'b'} is not a list"]),
+    ("fabric_underlay_family", 5, ["fabric: fabric_underlay_family: '5' is unknown", "4, 6"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"), ONE, ids=[f"{path}={str(value)[:30]}" for path, value, _said in ONE]
+)
+def test_one_fault(path, value, said):
+    found = set_(path, value)
+    if said is MTU:
+        assert len(found) == 3  # on every VTEP
+    else:
+        assert len(found) == (1 if said else 0), found
+    for part in said:
+        assert part in found[0]
+
+
+def test_every_fault_has_where_and_key():
+    for path, value, _said in ONE:
+        for fault in set_(path, value):
+            where, key, rest = fault.split(": ", 2)
+            assert where in ("fabric", "s1", "s2", "s3")
+            assert key.split()[0].startswith(("fabric_", "vtep_", "underlay_ospf_"))
+            assert rest
+
+
+def test_duplicate_vni():
+    def change(words, hosts):
+        words["fabric_segments"].append({"vni": 100})
+
+    assert faults_of(change) == ["fabric: fabric_segments: vni: 100 is there twice; give each segment its own"]
+
+
+def test_all_faults_at_once():
+    def change(words, hosts):
+        words["fabric_segments"][0]["mtu"] = "big"
+        words["fabric_endpoints"][0].update(mac="x", vtep="s9")
+        hosts["s1"]["vtep_address"] = "y"
+        hosts["s2"]["vtep_underlay_interfaces"] = 7
+
+    found = faults_of(change, "no-such-variant")
+    assert len(found) == 6
+    assert found[0] == (
+        "fabric: variant: 'no-such-variant' is unknown; known are multicast, unicast-static-flood, unicast-static-l2"
+    )
+
+
+@pytest.mark.parametrize("variant", [None, 7, ["multicast"], "", "Multicast"])
+def test_unknown_variant(variant):
+    (fault,) = faults_of(variant=variant)
+    assert "known are multicast, unicast-static-flood, unicast-static-l2" in fault
+
+
+def test_no_vteps():
+    assert plan.read({}, {}, FLOOD) == (
+        None,
+        ["fabric: groups.vteps: has no hosts; put the VTEPs into the inventory's group vteps"],
+    )
+
+
+def test_families_mixed():
+    def change(words, hosts):
+        hosts["s1"]["vtep_address"] = "2001:db8:1::1"
+        hosts["s2"]["vtep_address"] = "203.0.113.2"
+
+    (fault,) = faults_of(change)
+    assert fault.startswith(
+        "s1: vtep_address: 2001:db8:1::1 is IPv6, and the underlay is IPv4 (s2 has no IPv6 address)"
+    )
+    assert "IPv4 and IPv6 cannot be mixed in one flood list" in fault
+
+
+def test_family_given_and_lacking():
+    def change(words, hosts):
+        words["fabric_underlay_family"] = 6
+        hosts["s2"]["vtep_address"] = ["203.0.113.2"]
+
+    (fault,) = faults_of(change)
+    assert fault.startswith(
+        "s2: vtep_address: 203.0.113.2 is IPv4, and the underlay is IPv6 (fabric_underlay_family: 6)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "without", "family"), [(None, None, 6), (None, "s2", 4), (4, None, 4), ("6", None, 6)]
+)
+def test_family(given, without, family):
+    words, hosts = fabric()
+    words["fabric_underlay_family"] = given
+    if without:
+        hosts[without]["vtep_address"] = "203.0.113.9"
+    found, faults = plan.read(words, hosts, FLOOD)
+    assert (found.family, faults) == (family, [])
+
+
+def test_overhead_is_what_the_vxlan_module_has():
+    assert vxlan.HEADER == model.OVERHEAD
+
+
+def test_mtu_over_ipv4_needs_20_less():
+    words, hosts = fabric()
+    words["fabric_underlay_family"] = 4
+    for host in hosts.values():
+        host["vtep_host"]["interfaces"]["eth0"]["mtu"] = 1550
+    assert plan.read(words, hosts, FLOOD)[1] == []
+    hosts["s2"]["vtep_host"]["interfaces"]["eth0"]["mtu"] = 1549
+    (fault,) = plan.read(words, hosts, FLOOD)[1]
+    assert "eth0 has MTU 1549, and VNI 100 with MTU 1500 needs 1550 (VXLAN over IPv4 adds 50)" in fault
+
+
+def test_mtu_counts_only_a_hosts_own_segments():
+    """The large segment is not on s3."""
+
+    def change(words, hosts):
+        words["fabric_segments"][1]["mtu"] = 9000
+        for host in ("s1", "s2"):
+            hosts[host]["vtep_host"]["interfaces"].update(eth0={"mtu": 9070}, eth2={"mtu": 9000})
+
+    assert faults_of(change) == []
+
+
+def test_without_host_facts_nothing_is_said_of_them():
+    def change(words, hosts):
+        words["fabric_segments"][0]["mtu"] = 10000
+        for host in hosts.values():
+            host["vtep_host"] = None
+
+    assert faults_of(change) == []
+
+
+def test_dummy_loopback_on_a_kernel_without():
+    def change(words, hosts):
+        hosts["s1"]["vtep_host"]["features"]["dummy"] = False
+        hosts["s1"]["vtep_loopback_device"] = "loop0"
+
+    (fault,) = faults_of(change)
+    assert fault == "s1: vtep_loopback_device: loop0 would be a dummy device, and the kernel has none; take lo"
+
+
+def test_dead_interval():
+    def change(words, hosts):
+        hosts["s1"].update(underlay_ospf_hello_interval=5, underlay_ospf_dead_interval=5)
+
+    (fault,) = faults_of(change)
+    assert fault.startswith("s1: underlay_ospf_dead_interval: 5 s is not longer than the hello interval of 5 s")
+
+
+def test_a_secret_is_not_told():
+    def change(words, hosts):
+        hosts["s1"]["underlay_ospf_authentication"] = {"key_id": 1, "key": "hunter2 hunter2"}
+
+    (fault,) = faults_of(change)
+    assert fault.startswith("s1: underlay_ospf_authentication: key: ") and "hunter2" not in fault
+
+
+def test_port_by_its_endpoints():
+    """A bare name is in the VNI of the endpoints on it."""
+    words, hosts = fabric()
+    hosts["s2"]["vtep_access_ports"] = [{"dev": "eth1", "vni": 100}, "eth2"]
+    found, faults = plan.read(words, hosts, FLOOD)
+    assert not faults
+    assert [(port.name, port.vni) for port in found.vteps["s2"].ports] == [("eth1", 100), ("eth2", 200)]
+
+
+def test_port_with_endpoints_of_two_segments():
+    def change(words, hosts):
+        hosts["s2"]["vtep_access_ports"] = ["eth1", "eth2"]
+        words["fabric_endpoints"] += [
+            {"mac": "50:54:33:00:00:08", "vtep": "s2", "port": "eth1", "vni": 100},
+            {"mac": "50:54:33:00:00:09", "vtep": "s2", "port": "eth1", "vni": 200},
+        ]
+
+    found = faults_of(change)
+    assert found[0].startswith("s2: vtep_access_ports: eth1 could be in VNI 100, 200; write {dev: eth1, vni: ...}")
+
+
+def test_trunk_named_by_an_endpoint_is_ambiguous():
+    def change(words, hosts):
+        hosts["s3"]["vtep_access_ports"] = [{"dev": "eth1", "vni": 100, "vlan": n} for n in (5, 6)]
+
+    (fault,) = faults_of(change)
+    assert fault == "fabric: fabric_endpoints row 3: port: eth1 of s3 can be eth1.5 or eth1.6; name one of them"
+
+
+# Variant multicast
+
+
+def test_multicast_needs_groups():
+    found = set_("fabric_segments 0 multicast_group", DELETE, MULTICAST)
+    assert found == [
+        "fabric: fabric_segments: VNI 100: multicast_group: is missing; variant multicast needs one, such as ff05::100"
+    ]
+    assert set_("fabric_segments 0 multicast_group", DELETE, FLOOD) == []
+
+
+def test_multicast_needs_the_underlays_family():
+    (fault,) = set_("fabric_segments 0 multicast_group", "239.0.0.1", MULTICAST)
+    assert "VNI 100: multicast_group: 239.0.0.1 is IPv4, and the underlay is IPv6" in fault
+    assert set_("fabric_segments 0 multicast_group", "239.0.0.1", FLOOD) == []
+
+
+def test_multicast_needs_one_underlay_interface():
+    (fault,) = set_("s2 vtep_underlay_interfaces", ["eth0", "lo"], MULTICAST)
+    assert fault.startswith("s2: vtep_underlay_interfaces: eth0, lo are 2")
+    (fault,) = set_("s3 vtep_access_ports", [{"dev": "eth1", "vni": 100}, {"dev": "eth2", "vni": 100}, "eth2"])
+    assert fault.startswith("s3: vtep_access_ports: eth2 is already used")
+
+
+# Size
+
+
+def test_row_57123_of_100000():
+    words, hosts = fabric()
+    words["fabric_endpoints"] = [
+        {"mac": f"50:54:33:{n >> 16:02x}:{n >> 8 & 255:02x}:{n & 255:02x}", "vtep": "s1", "port": "eth1", "vni": 100}
+        for n in range(100000)
+    ]
+    words["fabric_endpoints"][57122]["mac"] = "50:54:33:00:00:0g"
+    assert plan.read(words, hosts, FLOOD)[1] == [
+        "fabric: fabric_endpoints row 57123: mac: '50:54:33:00:00:0g' is not a MAC address; write it like 50:54:33:00:00:01"
+    ]
+
+
+def test_bounded():
+    faults = [f"fault {n}" for n in range(250)]
+    shown = plan.bounded(faults)
+    assert shown[:100] == faults[:100]
+    assert shown[100:] == ["and 150 more; the filter vtep.fabric.validate lists all with limit=0"]
+    assert plan.bounded(faults, 0) == faults
+    assert plan.bounded(faults[:100]) == faults[:100]
+
+
+def test_large_junk_makes_a_short_fault():
+    for junk in ("x" * 1000000, [["x" * 1000] * 1000] * 1000, {"k" * 100000: "v"}, {n: n for n in range(100000)}):
+        for path in (
+            "s1 vtep_address",
+            "fabric_segments 0 vni",
+            "fabric_endpoints 0 mac",
+            "fabric_segments 0 multicast_group",
+        ):
+            for fault in set_(path, copy.copy(junk)):
+                assert len(fault) < 600
