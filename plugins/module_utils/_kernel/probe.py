@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the kernel can do, found by trying in a network namespace that only a short-lived child process has.
+
+A kernel with modules loads them for that, as it would for the real thing. Nothing of the host's own network is touched.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import struct
+from pathlib import Path
+
+from .._model.errors import FabricError, KernelError
+from . import codec
+from .rtnl import Rtnl
+
+CLONE_NEWNET = 0x40000000  # <linux/sched.h>
+KINDS = ("bridge", "dummy", "macsec", "veth", "vlan", "vrf", "vxlan")
+TRIED = (*KINDS, "bridge_vlan_filtering", "lwtunnel", "nftables")
+
+RTM_NEWLINK, RTM_GETLINK, RTM_NEWROUTE = 16, 18, 24  # <linux/rtnetlink.h>
+IFLA_IFNAME, IFLA_LINKINFO, IFLA_INFO_KIND, IFLA_INFO_DATA = 3, 18, 1, 2  # <linux/if_link.h>
+IFLA_BR_VLAN_DEFAULT_PVID = 39
+RTA_DST, RTA_ENCAP_TYPE, RTA_ENCAP, LWTUNNEL_ENCAP_IP = 1, 21, 22, 2  # <linux/rtnetlink.h>, <linux/lwtunnel.h>
+NFNL_BATCH_BEGIN, NFNL_BATCH_END, NFT_NEWTABLE = 0x10, 0x11, 10 << 8  # <linux/netfilter/nfnetlink.h>, nf_tables.h
+NETLINK_NETFILTER, NFPROTO_INET, NFPROTO_ARP, NFTA_TABLE_NAME = 12, 1, 3, 1
+
+
+def features():
+    """{feature: True, False, or None where it takes more rights than this process has}."""
+    return {**_in_child(), **_of_files()}
+
+
+def _of_files():
+    net = Path("/proc/net")
+    disabled = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
+    return {
+        "ipv6": (net / "if_inet6").exists() and disabled.exists() and disabled.read_text().strip() == "0",
+        "ip_mroute": (net / "ip_mr_vif").exists(),
+        "ip6_mroute": (net / "ip6_mr_vif").exists(),
+    }
+
+
+def _in_child():
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            answer = {"found": _try_all()}
+        except Exception as error:
+            answer = {"errno": getattr(error, "errno", None), "text": f"{type(error).__name__}: {error}"}
+        os.write(writer, json.dumps(answer).encode())
+        os._exit(0)  # never back into the caller's code: it runs twice now
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        answer = json.loads(pipe.read())
+    os.waitpid(pid, 0)
+    if "found" in answer:
+        return answer["found"]
+    if answer["errno"] == errno.EPERM:
+        return dict.fromkeys(TRIED)
+    raise FabricError(f"asking the kernel for its features: {answer['text']}")
+
+
+def _try_all():
+    _unshare()
+    rtnl = Rtnl(words=False)
+    found = {kind: _unloaded(kind) or _has_kind(rtnl, kind) for kind in KINDS}
+    found["bridge_vlan_filtering"] = found["bridge"] and _has_vlan_filtering(rtnl)
+    found["lwtunnel"] = _has_lwtunnel(rtnl)
+    found["nftables"] = all(map(_has_nftables, (NFPROTO_INET, NFPROTO_ARP)))
+    return found
+
+
+def _unshare():
+    if hasattr(os, "unshare"):  # Python 3.12
+        os.unshare(CLONE_NEWNET)
+        return
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "unshare")
+
+
+def _unloaded(kind):
+    """Whether this is the dummy module, there to be loaded. Loading it makes a dummy0 on the host, so it is not tried."""
+    if kind != "dummy" or Path("/sys/module/dummy").exists():
+        return False
+    listing = Path("/lib/modules", os.uname().release, "modules.dep")
+    return listing.exists() and "/dummy.ko" in listing.read_text()
+
+
+def _has_kind(rtnl, kind):
+    """The kernel knows the kind before it misses the attributes that some kinds need."""
+    info = codec.attribute(IFLA_LINKINFO, codec.attribute(IFLA_INFO_KIND, kind.encode()))
+    return _known(rtnl, RTM_NEWLINK, bytes(16) + codec.attribute(IFLA_IFNAME, f"a-{kind}\0".encode()) + info)
+
+
+def _has_vlan_filtering(rtnl):
+    """The kernel tells a bridge's default PVID only with it. Setting it on would take 40 ms where it is refused."""
+    name = bytes(16) + codec.attribute(IFLA_IFNAME, b"a-bridge\0")
+    data, start, end = rtnl.request(RTM_GETLINK, name, "the bridge")
+    link = codec.attributes(data, start + 32, end)
+    for kind in (IFLA_LINKINFO, IFLA_INFO_DATA):
+        link = codec.attributes(link[kind], 0, len(link[kind]))
+    return IFLA_BR_VLAN_DEFAULT_PVID in link
+
+
+def _has_lwtunnel(rtnl):
+    """A route through no device with an empty encapsulation: refused, but for the encapsulation only where unknown."""
+    route = struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 0, 0, 254, 4, 0, 1, 0)
+    route += codec.attribute(RTA_DST, socket.inet_aton("192.0.2.1"))
+    route += codec.attribute(RTA_ENCAP_TYPE, codec.U16.pack(LWTUNNEL_ENCAP_IP)) + codec.attribute(RTA_ENCAP, b"")
+    return _known(rtnl, RTM_NEWROUTE, route)
+
+
+def _known(rtnl, kind, body):
+    try:
+        rtnl.request(kind, body, "probe", codec.NLM_F_CREATE | codec.NLM_F_EXCL)
+    except KernelError as error:
+        return error.errno != errno.EOPNOTSUPP
+    return True
+
+
+def _has_nftables(family):
+    """A table of that family can be made: one batch, of which only the table is acknowledged."""
+    try:
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+    except OSError:
+        return False
+    subsystem = struct.pack("!BBH", 0, 0, 10)  # struct nfgenmsg; 10 is NFNL_SUBSYS_NFTABLES
+    table = struct.pack("!BBH", family, 0, 0) + codec.attribute(NFTA_TABLE_NAME, b"probe\0")
+    asking = codec.NLM_F_REQUEST
+    with sock:
+        sock.send(
+            codec.message(NFNL_BATCH_BEGIN, asking, 1, subsystem)
+            + codec.message(NFT_NEWTABLE, asking | codec.NLM_F_ACK | codec.NLM_F_CREATE, 2, table)
+            + codec.message(NFNL_BATCH_END, asking, 3, subsystem)
+        )
+        data = sock.recv(1 << 16)
+    return all(not codec.error(data, start, end, flags)[0] for _, flags, _, start, end in codec.messages(data))

@@ -1,0 +1,218 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the vtep.fabric maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_info
+version_added: "0.1.0"
+short_description: Tell what a host has, and fail where it lacks something
+description:
+  - Reads in one quick call all that has to be known of a host before a fabric is laid over it, and changes nothing.
+  - Kernel features are found by trying them in a network namespace that only a short-lived child process has. A kernel
+    with modules loads the module for that, as it does when a feature is used. Dummy devices are the exception, since
+    loading their module makes a device C(dummy0) on the host. Where that module is present but not loaded, it is
+    taken as usable.
+options:
+  require:
+    description:
+      - What the host must have. If anything is missing, the module fails with one message that names it all and says
+        how to mend each.
+      - V(root) wants the effective user root with CAP_NET_ADMIN. V(writable) wants /etc and /var/lib on file systems
+        that are not mounted read-only. V(pyroute2) wants version 0.7.2 or newer.
+      - V(frr), V(iproute2) and V(nftables) want the programs, V(nftables) also the kernel's part. All other words are
+        names of RV(features).
+    type: list
+    elements: str
+    default: []
+    choices:
+      - bridge
+      - bridge_vlan_filtering
+      - dummy
+      - frr
+      - ip6_mroute
+      - ip_mroute
+      - iproute2
+      - ipv6
+      - lwtunnel
+      - macsec
+      - nftables
+      - pyroute2
+      - root
+      - veth
+      - vlan
+      - vrf
+      - vxlan
+      - writable
+attributes:
+  check_mode:
+    support: full
+    description: The module changes nothing.
+  diff_mode:
+    support: none
+    description: The module changes nothing.
+  idempotent:
+    support: full
+    description: The module changes nothing.
+author: The vtep.fabric maintainers (@vtep-fabric)
+"""
+
+EXAMPLES = r"""
+- name: The host must be fit for VXLAN with OSPFv3
+  vtep.fabric.host_info:
+    require: [root, writable, pyroute2, vxlan, frr]
+  register: vtep_host
+"""
+
+RETURN = r"""
+kernel:
+  description: The kernel's release.
+  returned: success
+  type: str
+  sample: 6.12.48+deb13-amd64
+features:
+  description: >-
+    Whether the kernel has each feature. Null where trying takes more rights than the module had, which is root with
+    CAP_SYS_ADMIN.
+  returned: success
+  type: dict
+  contains:
+    bridge:
+      description: Bridges (CONFIG_BRIDGE).
+      type: bool
+    bridge_vlan_filtering:
+      description: VLAN-aware bridges (CONFIG_BRIDGE_VLAN_FILTERING).
+      type: bool
+    dummy:
+      description: Dummy devices (CONFIG_DUMMY).
+      type: bool
+    ip_mroute:
+      description: IPv4 multicast routing (CONFIG_IP_MROUTE).
+      type: bool
+    ip6_mroute:
+      description: IPv6 multicast routing (CONFIG_IPV6_MROUTE).
+      type: bool
+    ipv6:
+      description: IPv6, compiled in and not disabled by net.ipv6.conf.all.disable_ipv6.
+      type: bool
+    lwtunnel:
+      description: Routes with encapsulation (CONFIG_LWTUNNEL).
+      type: bool
+    macsec:
+      description: MACsec devices (CONFIG_MACSEC).
+      type: bool
+    nftables:
+      description: nftables tables of the families inet and arp.
+      type: bool
+    veth:
+      description: Veth pairs (CONFIG_VETH).
+      type: bool
+    vlan:
+      description: VLAN devices (CONFIG_VLAN_8021Q).
+      type: bool
+    vrf:
+      description: VRF devices (CONFIG_NET_VRF).
+      type: bool
+    vxlan:
+      description: VXLAN devices (CONFIG_VXLAN).
+      type: bool
+interfaces:
+  description: All network devices, by name.
+  returned: success
+  type: dict
+  sample:
+    eth0:
+      mtu: 1500
+      kind: null
+      mac: 52:54:00:12:34:56
+      master: null
+      up: true
+      addresses: [192.0.2.1/24, "fe80::5054:ff:fe12:3456/64"]
+  contains:
+    mtu:
+      description: The MTU in bytes.
+      type: int
+    kind:
+      description: The kind as C(ip link) names it, such as V(bridge). Null for hardware and for C(lo).
+      type: str
+    mac:
+      description: The link-layer address, null where the device has none.
+      type: str
+    master:
+      description: The name of the bridge or VRF that it belongs to, or null.
+      type: str
+    up:
+      description: Whether it is administratively up.
+      type: bool
+    addresses:
+      description: The IP addresses with prefix lengths.
+      type: list
+      elements: str
+programs:
+  description: >-
+    C(bridge), C(ip), C(nft) and C(vtysh), each with its C(path) and C(version), or null where it is not installed.
+  returned: success
+  type: dict
+  sample:
+    ip:
+      path: /usr/sbin/ip
+      version: 6.15.0
+    vtysh: null
+python:
+  description: The Python that the module ran with.
+  returned: success
+  type: dict
+  contains:
+    version:
+      description: Its version.
+      type: str
+    executable:
+      description: Its path.
+      type: str
+    pyroute2:
+      description: The version of pyroute2 that it would import, V(unknown) where that is not recorded, or null.
+      type: str
+writable:
+  description: Whether the file systems of C(/), C(/etc) and C(/var/lib) are mounted for writing, by path.
+  returned: success
+  type: dict
+  sample:
+    /: true
+    /etc: true
+    /var/lib: true
+uid:
+  description: The effective user id.
+  returned: success
+  type: int
+  sample: 0
+cap_net_admin:
+  description: Whether the module had CAP_NET_ADMIN.
+  returned: success
+  type: bool
+  sample: true
+memory:
+  description: Memory in MiB.
+  returned: success
+  type: dict
+  contains:
+    total_mib:
+      description: All of it.
+      type: int
+    available_mib:
+      description: What programs can still get without swapping.
+      type: int
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible.host import SPEC, info
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible.run import query
+
+
+def main():
+    query(AnsibleModule(argument_spec=SPEC, supports_check_mode=True), info)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""host_info's answers against those of iproute2 and nft, on this kernel."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible.host import info
+from ansible_collections.vtep.fabric.plugins.module_utils._kernel import host, probe
+from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import FabricError
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: host_info's probes need root")
+
+COLLECTIONS = Path(__file__).parents[2] / "collections"
+ASK = """
+import json
+from ansible_collections.vtep.fabric.plugins.module_utils._kernel import host
+print(json.dumps(host.{function}()))
+"""
+# What `ip link add` must be given for the kernel to make one.
+COMPLETE = {
+    "bridge": "link add x type bridge",
+    "bridge_vlan_filtering": "link add x type bridge vlan_filtering 1",
+    "dummy": "link add x type dummy",
+    "macsec": "link add link base x type macsec",
+    "veth": "link add x type veth peer name y",
+    "vlan": "link add link base x type vlan id 7",
+    "vrf": "link add x type vrf table 7",
+    "vxlan": "link add x type vxlan id 7 dstport 4789",
+    "lwtunnel": "route add 192.0.2.1 encap ip id 7 dst 192.0.2.2 dev base",
+}
+
+
+def in_namespace(script):
+    return subprocess.run(["unshare", "-n", "sh", "-ec", script], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def features():
+    return probe.features()
+
+
+@pytest.mark.parametrize("feature", COMPLETE)
+def test_a_feature_is_there_when_iproute2_can_use_it(features, feature):
+    ground = "ip link add base type veth peer name other; ip addr add 192.0.2.9/24 dev base; ip link set base up;"
+    done = in_namespace(f"{ground} ip {COMPLETE[feature]}")
+    assert features[feature] is (done.returncode == 0), done.stderr
+
+
+def test_nftables_is_there_when_nft_can_use_it(features):
+    if not shutil.which("nft", path="/usr/sbin:/usr/bin"):
+        pytest.skip("NOT TESTED: nft is not installed")
+    assert features["nftables"] is (in_namespace("nft add table inet x; nft add table arp x").returncode == 0)
+
+
+def test_what_the_kernel_lacks_is_seen():
+    """On a kernel with everything the probes must still be able to say no."""
+    rtnl = probe.Rtnl(words=False)
+    try:
+        assert not probe._has_kind(rtnl, "no-such-kind")
+    finally:
+        rtnl.close()
+    assert not probe._has_nftables(250)
+
+
+def test_probing_leaves_nothing_behind(features):
+    """Neither a device nor another namespace nor a child."""
+    code = """
+import os, subprocess
+from ansible_collections.vtep.fabric.plugins.module_utils._kernel import probe
+from pathlib import Path
+def seen():
+    return Path("/proc/self/ns/net").readlink(), subprocess.check_output(["ip", "-o", "link"]), os.listdir("/proc/self/fd")
+before = seen()
+probe.features()
+assert seen() == before
+try:
+    os.waitpid(-1, os.WNOHANG)
+    raise SystemExit("a child is left")
+except ChildProcessError:
+    pass
+"""
+    subprocess.run(
+        ["unshare", "-n", sys.executable, "-c", code], check=True, env=dict(os.environ, PYTHONPATH=str(COLLECTIONS))
+    )
+
+
+def test_interfaces_are_what_iproute2_says():
+    script = f"""
+        ip link set lo up
+        ip addr add 203.0.113.1/32 dev lo
+        ip link add br100 type bridge
+        ip link add eth1 mtu 1450 type veth peer name other
+        ip link set eth1 master br100
+        ip link set eth1 up
+        ip addr add 192.0.2.1 peer 192.0.2.2/32 dev other
+        ip addr add 2001:db8::1/64 dev other nodad
+        ip link add vxlan100 type vxlan id 100 dstport 4789
+        ip -d -j addr
+        {sys.executable} -c "$ASK"
+    """
+    done = subprocess.run(
+        ["unshare", "-n", "sh", "-ec", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=dict(os.environ, ASK=ASK.format(function="interfaces"), PYTHONPATH=str(COLLECTIONS)),
+    )
+    theirs, ours = map(json.loads, done.stdout.splitlines())
+    assert ours == {
+        link["ifname"]: {
+            "mtu": link["mtu"],
+            "kind": link.get("linkinfo", {}).get("info_kind"),
+            "mac": link["address"],
+            "master": link.get("master"),
+            "up": "UP" in link["flags"],
+            "addresses": [f"{held['local']}/{held['prefixlen']}" for held in link["addr_info"]],
+        }
+        for link in theirs
+    }
+    assert ours["eth1"]["master"] == "br100"
+
+
+def test_programs_are_found_without_a_path(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    found = host.programs()
+    said = subprocess.run(["/sbin/ip", "-V"], capture_output=True, text=True, check=True).stdout
+    assert f"iproute2-{found['ip']['version']}" in said
+    assert Path(found["ip"]["path"]).samefile("/sbin/ip")
+
+
+def test_a_read_only_host_is_named():
+    code = (
+        "from ansible_collections.vtep.fabric.plugins.module_utils._ansible.host import info\n"
+        "info({'require': ['writable', 'root']})"
+    )
+    script = f"""
+        mount --make-rprivate /
+        for path in / /etc /var/lib; do mount --bind $path $path; mount -o remount,bind,ro $path; done
+        cd /; {sys.executable} -c "$CODE"
+    """
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-ec", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ, CODE=code, PYTHONPATH=str(COLLECTIONS), PYTHONDONTWRITEBYTECODE="1"),
+    )
+    told = done.stderr.strip().splitlines()[-1]
+    assert told.endswith("the root file system is read-only, with /etc and /var/lib: mount -o remount,rw /"), (
+        done.stderr
+    )
+    assert "not root" not in told
+
+
+def test_without_root_everything_else_is_still_told():
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        try:
+            info({"require": ["root", "vxlan"]})
+        except FabricError as error:
+            os.write(writer, json.dumps([str(error), host.facts()]).encode())
+        os._exit(0)
+    os.close(writer)
+    with open(reader) as pipe:
+        told, facts = json.load(pipe)
+    os.waitpid(pid, 0)
+    assert told == "not root: use become"
+    assert facts["features"]["vxlan"] is None
+    assert (facts["uid"], facts["cap_net_admin"]) == (65534, False)
+    assert "lo" in facts["interfaces"]
+
+
+RUN = """
+import sys
+from ansible.module_utils import basic
+from ansible_collections.vtep.fabric.plugins.modules import host_info
+basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = sys.argv[1].encode(), "legacy"
+host_info.main()
+"""
+
+
+def module(**arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps({"ANSIBLE_MODULE_ARGS": arguments})],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ, PYTHONPATH=str(COLLECTIONS)),
+    )
+    return json.loads(done.stdout)
+
+
+def test_the_module(features):
+    told = module(require=["root", "writable"])
+    assert told["features"] == features and told["changed"] is False
+    assert told["kernel"] == os.uname().release
+    assert "value of require must be one or more of" in module(require=["vxlna"])["msg"]
