@@ -18,13 +18,14 @@ def read(hostvars, groups):
     variables = {}
     for host in vteps(groups, faults):
         try:
-            variables[host] = hostvars[host]
+            known = hostvars[host] if host in hostvars else None
         except Exception as error:  # an inventory can hold any template and any plugin, and those raise anything
             faults.append(f"{host}: hostvars: cannot be read: {one_line(error)}")
+            continue
+        if isinstance(known, Mapping):
+            variables[host] = known
         else:
-            if not isinstance(variables[host], Mapping):
-                faults.append(f"{host}: hostvars: is not in the inventory; add the host or take it out of group vteps")
-                del variables[host]
+            faults.append(f"{host}: hostvars: is not in the inventory; add the host or take it out of group vteps")
     words = {word: same_on_all(hostvars, variables, word, faults) for word in FABRIC_WORDS}
     words["fabric_endpoints"] = resolved(words["fabric_endpoints"])
     hosts = {host: {word: value(known, word) for word in HOST_WORDS} for host, known in variables.items()}
