@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The resource behind the modules fdb and fdb_info."""
+
+from __future__ import annotations
+
+from itertools import chain, islice
+
+from .._kernel.fdb import Fdb, check_vias
+from .._model import fdb as model
+from .._model import values
+from .._model.errors import InputError
+from .._plan.fdb import plan
+from .run import Outcome, Resource
+
+SAMPLE = 10  # rows named in the result
+DIFF = 1000  # rows shown on each side of a diff
+
+ENTRY = {
+    "mac": {"type": "str", "required": True},
+    "dev": {"type": "str"},
+    "dst": {"type": "list", "elements": "str"},
+    "vni": {"type": "int"},
+    "src_vni": {"type": "int"},
+    "port": {"type": "int"},
+    "via": {"type": "str"},
+    "nhid": {"type": "int"},
+    "vlan": {"type": "int"},
+    "router": {"type": "bool", "default": False},
+    "target": {"type": "str", "choices": [model.SELF, model.MASTER], "default": model.SELF},
+    "state": {"type": "str", "choices": list(model.STATES)},
+}
+ARGUMENTS = {
+    "dev": {"type": "list", "elements": "str", "default": []},
+    "entries": {"type": "list", "elements": "dict", "options": ENTRY},
+    "table": {"type": "str"},
+    "src": {"type": "path"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "purge": {"type": "str", "choices": ["none", "owned", "all"], "default": "none"},
+}
+FORMS = ["entries", "table", "src"]
+INFO_ARGUMENTS = {
+    "dev": {"type": "list", "elements": "str", "default": []},
+    "mac": {"type": "list", "elements": "str", "default": []},
+}
+
+
+class Desired:
+    """The wanted tables, by device and table, and what to do about them."""
+
+    def __init__(self, devs, tables, state, purge):
+        self.devs, self.tables, self.state, self.purge = devs, tables, state, purge
+
+
+class FdbResource(Resource):
+    def __init__(self):
+        self.kernel = Fdb()
+        self.devices = {}
+
+    def close(self):
+        self.kernel.close()
+
+    def normalise(self, params):
+        faults = []
+        devs = [_checked(values.dev, name, "dev", faults) for name in params["dev"]]
+        if params["purge"] != "none":
+            if not devs:
+                faults.append("dev: missing; purge needs to be told which devices' tables it may clean")
+            if params["state"] == "absent":
+                faults.append("purge: goes with state: present, which names the rows to keep; leave purge out")
+        absent = params["state"] == "absent"
+        rows = None
+        try:
+            if params["entries"] is not None:
+                rows = model.from_entries(params["entries"], devs, absent)
+            elif params["src"] is not None:
+                rows = model.from_table(_content(params["src"]), devs, absent, params["src"])
+            else:
+                rows = model.from_table(params["table"], devs, absent)
+        except InputError as error:
+            faults += error.faults
+        if faults:
+            raise InputError(faults)
+        return Desired(devs, model.split(rows), params["state"], params["purge"])
+
+    def read(self, desired):
+        names = dict.fromkeys([*desired.devs, *(dev for dev, _ in desired.tables)])
+        self.devices = {name: self.kernel.device(name) for name in names}
+        tables = dict(desired.tables)
+        faults = []
+        if desired.purge != "none":
+            for name in desired.devs:
+                device = self.devices[name]
+                target = model.MASTER if device and device.kind != "vxlan" else model.SELF
+                tables.setdefault((name, target), model.Wanted(name, target, []))
+        for table in tables.values():
+            device = self.devices[table.dev]
+            faults += model.check_device(table, device) if device else []
+        if faults:
+            raise InputError(faults)
+        pairs = []
+        for table in tables.values():
+            device = self.devices[table.dev]
+            complete = desired.purge != "none" and table.dev in desired.devs and self._purges(table, device)
+            pairs.append((table, self.kernel.look(table, device, complete, desired.state == "present")))
+        return pairs
+
+    @staticmethod
+    def _purges(table, device):
+        """Purge cleans one table of a device: a VXLAN device's own, and the bridge's for any other port."""
+        return bool(device) and (device.kind == "vxlan") == (table.target == model.SELF)
+
+    def plan(self, desired, observed):
+        return plan(observed, desired.state, desired.purge)
+
+    def apply(self, made):
+        faults = []
+        for table in {id(operation.table): operation.table for operation in made.operations}.values():
+            if not self.devices[table.dev]:
+                faults.append(f"dev: there is no device {table.dev}; make it first")
+            faults += check_vias(table)
+        if faults:
+            raise InputError(faults)
+        for operation in made.operations:
+            self.kernel.write(operation, self.devices[operation.table.dev])
+
+    def verify(self, desired, made):
+        """Ask the kernel for every row that was touched; what a second plan would do is what is wrong."""
+        wrong = []
+        touched = {}
+        for table, i, *_ in made.added + made.changed:
+            touched.setdefault(id(table), (table, []))[1].append(i)
+        again = self._again([table.subset(positions) for table, positions in touched.values()], "present")
+        wrong += [f"{table.text(i)} is missing" for table, i in again.added]
+        wrong += [f"{found.text()} stands where {table.text(i)} should" for table, i, found in again.changed]
+        # Rows without a state that stays come back by themselves: the kernel learns them from the next frame.
+        gone = {}
+        for found in made.removed:
+            if found.way.state != "dynamic":
+                key = (found.way.dev, found.way.target)
+                table = gone.setdefault(key, model.Wanted(*key, []))
+                table.index.append(len(table.ways))
+                table.ways.append(found.way)
+                table.macs.append(found.mac)
+        wrong += [f"{found.text()} is still there" for found in self._again(gone.values(), "absent").removed]
+        return wrong if len(wrong) <= SAMPLE else [*wrong[:SAMPLE], f"and {len(wrong) - SAMPLE} more rows"]
+
+    def _again(self, tables, state):
+        pairs = []
+        for table in tables:
+            device = self.devices[table.dev]
+            pairs.append((table, self.kernel.look(table, device, compare=state == "present")))
+        return plan(pairs, state)
+
+    def outcome(self, desired, observed, made, checking):
+        added, changed, removed = len(made.added), len(made.changed), len(made.removed)
+        wanted = 0 if desired.state == "absent" else sum(len(table) for table in desired.tables.values())
+        share = SAMPLE // max(bool(added) + bool(changed) + bool(removed), 1)
+        sample = [f"added {table.text(i)}" for table, i in made.added[:share]]
+        sample += [f"changed {old.text()} to {table.text(i)}" for table, i, old in made.changed[:share]]
+        sample += [f"removed {found.text()}" for found in made.removed[:share]]
+        return Outcome(
+            changed=bool(made),
+            before=_lines((old.text() for _, _, old in made.changed), (found.text() for found in made.removed)),
+            after=_lines((table.text(i) for table, i, _ in made.changed), (table.text(i) for table, i in made.added)),
+            header="rows that differ in the FDB of " + ", ".join(self.devices),
+            result={
+                "rows": {
+                    "added": added,
+                    "changed": changed,
+                    "removed": removed,
+                    "unchanged": max(wanted - added - changed, 0),
+                    "shared": len(made.shared),
+                },
+                "sample": sample,
+            },
+        )
+
+
+def _lines(*parts):
+    """One side of a diff: a line a row, the first DIFF of them, and how many were left out."""
+    rows = chain(*parts)
+    lines = sorted(islice(rows, DIFF))
+    left = sum(1 for _ in rows)
+    return "".join(line + "\n" for line in lines) + (f"... and {left} more rows\n" if left else "")
+
+
+def _checked(check, value, name, faults):
+    try:
+        return check(value)
+    except ValueError as error:
+        faults.append(f"{name}: {error}")
+        return value
+
+
+def _content(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(f"src: {path}: {error.strerror}; write the table to that file on the host first") from None
+    except UnicodeDecodeError:
+        raise InputError(f"src: {path} is not text in UTF-8; write a table in the words of `bridge fdb`") from None
+
+
+def read_info(params):
+    """The return values of fdb_info."""
+    faults = []
+    devs = [_checked(values.dev, name, "dev", faults) for name in params["dev"]]
+    macs = {_checked(values.mac, mac, "mac", faults) for mac in params["mac"]}
+    if faults:
+        raise InputError(faults)
+    kernel = Fdb()
+    try:
+        return {"fdb": kernel.rows(devs, macs)}
+    finally:
+        kernel.close()

@@ -1,0 +1,551 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read and write forwarding tables (FDB) of VXLAN devices and bridges by netlink, in bulk.
+
+What makes it quick (docs/fdb.md has the measurements):
+* messages are joined from prepared pieces, since the places that MACs lead to are few;
+* a row of a dump is compared as a slice of bytes, and decoded only when it is not as wanted;
+* against a large table each wanted row is asked for by its MAC, and a filter on our socket drops the answers that are as
+  wanted before they reach us (_expected).
+"""
+
+from __future__ import annotations
+
+import array
+import errno as errnos
+import ipaddress
+import os
+import socket
+import struct
+from itertools import chain
+
+from .._model.errors import InputError, KernelError
+from .._model.fdb import APPEND, CREATE, DELETE, MASTER, REPLACE, SELF, ZERO, Device, Found, Seen, Way, is_flood
+from . import codec, rtnl
+
+RTM_GETLINK, RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 18, 28, 29, 30
+IFLA_IFNAME, IFLA_MASTER, IFLA_LINKINFO = 3, 10, 18
+IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND = 1, 2, 4
+IFLA_VXLAN_ID, IFLA_VXLAN_GROUP, IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL, IFLA_VXLAN_PORT = 1, 2, 3, 4, 15
+IFLA_VXLAN_GROUP6, IFLA_VXLAN_LOCAL6, IFLA_VXLAN_COLLECT_METADATA = 16, 17, 25
+
+# linux/neighbour.h
+NDMSG = struct.Struct("=BBHiHBB")  # family, padding, interface, state, flags, type
+NDA_DST, NDA_LLADDR, NDA_CACHEINFO, NDA_VLAN, NDA_PORT, NDA_VNI, NDA_IFINDEX = 1, 2, 3, 5, 6, 7, 8
+NDA_MASTER, NDA_LINK_NETNSID, NDA_SRC_VNI, NDA_NH_ID, NDA_FLAGS_EXT = 9, 10, 11, 13, 15
+NAMING = (NDA_NH_ID, NDA_DST, NDA_PORT, NDA_VNI, NDA_IFINDEX, NDA_SRC_VNI, NDA_VLAN)  # in the kernel's order
+NUD_REACHABLE, NUD_STALE, NUD_PROBE, NUD_NOARP, NUD_PERMANENT = 0x02, 0x04, 0x10, 0x40, 0x80
+NTF_SELF, NTF_MASTER, NTF_EXT_LEARNED, NTF_OFFLOADED, NTF_STICKY, NTF_ROUTER = 0x02, 0x04, 0x10, 0x20, 0x40, 0x80
+NTF_EXT_LOCKED = 0x02
+KNOWN = (*NAMING, NDA_LLADDR, NDA_CACHEINFO, NDA_MASTER, NDA_LINK_NETNSID, NDA_FLAGS_EXT)
+RTN_UNICAST = 1
+USER_HZ = 100  # ages come in hundredths of a second on every architecture of Debian
+AF_BRIDGE = 7
+
+MARK = NUD_PROBE  # the VXLAN driver keeps and dumps the state as it is given; nothing else sets this bit on its rows
+STATE = {"permanent": NUD_PERMANENT | NUD_NOARP, "static": NUD_NOARP | NUD_REACHABLE, "dynamic": NUD_REACHABLE}
+
+BODY = 28  # where attributes begin: after the netlink header and ndmsg
+TAIL = 20  # NDA_CACHEINFO, which the kernel puts last
+FEW = 512  # wanted rows that are asked for one by one without a look at the table's size
+LOOK = 4096  # rows read of a table to see whether it is small; dumping grows with the square of the table's size
+FAILURES = 10  # rows of a failed batch named in the error
+ROOM = 128  # the longest answer that the filter compares
+
+_LLADDR = codec.ATTRIBUTE.pack(10, NDA_LLADDR)
+_CACHEINFO = codec.ATTRIBUTE.pack(TAIL, NDA_CACHEINFO)
+_ERROR = codec.U16.pack(codec.NLMSG_ERROR)
+SO_ATTACH_FILTER = 26
+
+
+class Fdb:
+    """Forwarding tables of this network namespace."""
+
+    def __init__(self):
+        self._socket = None
+        self._names = {}
+
+    def close(self):
+        if self._socket:
+            self._socket.close()
+            self._socket = None
+
+    @property
+    def socket(self):
+        self._socket = self._socket or rtnl.Rtnl()
+        return self._socket
+
+    # Devices
+
+    def device(self, name):
+        """The Device of a name, or None."""
+        body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + codec.attribute(IFLA_IFNAME, name.encode() + b"\0")
+        try:
+            reply = self.socket.request(RTM_GETLINK, body, f"link {name}")
+        except KernelError as error:
+            if error.errno == errnos.ENODEV:
+                return None
+            raise
+        return self._device(name, *reply)
+
+    def _device(self, name, data, start, end):
+        index = codec.S32.unpack_from(data, start + 20)[0]
+        link = codec.attributes(data, start + 32, end)
+        info = link.get(IFLA_LINKINFO, b"")
+        info = codec.attributes(info, 0, len(info))
+        kind = _text(info.get(IFLA_INFO_KIND))
+        found = {
+            "name": name,
+            "index": index,
+            "kind": kind,
+            "master": codec.number(link.get(IFLA_MASTER)),
+            "master_kind": _text(info.get(IFLA_INFO_SLAVE_KIND)),
+        }
+        if kind == "vxlan":
+            given = info.get(IFLA_INFO_DATA, b"")
+            given = codec.attributes(given, 0, len(given))
+            six = IFLA_VXLAN_GROUP6 in given or IFLA_VXLAN_LOCAL6 in given
+            four = IFLA_VXLAN_GROUP in given or IFLA_VXLAN_LOCAL in given
+            remote = given.get(IFLA_VXLAN_GROUP6) or given.get(IFLA_VXLAN_GROUP)
+            out_by = codec.number(given.get(IFLA_VXLAN_LINK))
+            found.update(
+                vni=codec.number(given.get(IFLA_VXLAN_ID)),
+                port=int.from_bytes(given.get(IFLA_VXLAN_PORT, b""), "big") or None,
+                family=6 if six else 4 if four else None,
+                external=bool(codec.number(given.get(IFLA_VXLAN_COLLECT_METADATA))),
+                remote=_address(remote) if remote else None,
+                link=self.name(out_by) if out_by else None,
+            )
+        return Device(**found)
+
+    def name(self, index):
+        if index not in self._names:
+            try:
+                self._names[index] = socket.if_indextoname(index)
+            except OSError:
+                self._names[index] = f"ifindex {index}"
+        return self._names[index]
+
+    # Reading
+
+    def look(self, wanted, device, complete=False, compare=True):
+        """What there is of the wanted rows, as Seen; with complete, also all other rows of the table.
+
+        compare=False: rows that are as wanted are reported as well, among `different`.
+        """
+        if not device:
+            floods = set(wanted.floods())
+            return Seen(None, missing=[i for i in range(len(wanted)) if i not in floods])
+        for _ in range(3):
+            try:
+                return self._look(wanted, device, complete, compare)
+            except rtnl.Interrupted:
+                continue
+        raise KernelError(f"fdb of {device.name}", errnos.EAGAIN, "the table keeps changing while it is read")
+
+    def _look(self, wanted, device, complete, compare):
+        floods = set(wanted.floods())
+        # A dump is the only way to see all destinations of a MAC, and all ports of a bridge.
+        complete = complete or bool(floods) or (wanted.target == MASTER and bool(wanted.macs))
+        keys = wanted.keys()
+        compare = compare and wanted.target == SELF
+        images = self._images(wanted, device, floods) if compare else {}
+        limit = None if complete else LOOK if len(wanted) > FEW else 0
+        rows = None if limit == 0 else self._dump(wanted.target, device, images, limit)
+        open_ = images.values() if compare else [i for i in range(len(keys)) if i not in floods]
+        rest = {keys[i]: i for i in open_}
+        if rows is None:
+            return self._ask(wanted, device, rest, compare)
+        seen = Seen(device)
+        for found in rows:
+            key = found.mac + found.way.key()
+            if wanted.target == SELF and is_flood(found.mac):
+                seen.floods.setdefault(key, []).append(found)
+            elif key in rest:
+                seen.different.append((rest.pop(key), found))
+            elif found.way.dev == device.name:
+                seen.strangers.append(found)
+        seen.missing = list(rest.values())
+        return seen
+
+    def _images(self, wanted, device, floods):
+        """{what the kernel dumps of a row that is as wanted: its position}."""
+        ways = [device.normal(way) for way in wanted.ways]
+        heads = [_head_image(way) + _LLADDR for way in ways]
+        ends = [b"\0\0" + self._naming(way) for way in ways]
+        images = [heads[k] + mac + ends[k] for mac, k in zip(wanted.macs, wanted.index)]
+        made = dict(zip(images, range(len(images))))
+        for i in floods:
+            del made[images[i]]
+        return made
+
+    def _naming(self, way):
+        """The attributes that name a row besides its MAC, in the order in which the kernel gives them."""
+        parts = []
+        if way.nhid is not None:
+            parts.append(codec.attribute(NDA_NH_ID, codec.U32.pack(way.nhid)))
+        if way.dst is not None:
+            parts.append(codec.attribute(NDA_DST, _packed(way.dst)))
+        if way.port is not None:
+            parts.append(codec.attribute(NDA_PORT, way.port.to_bytes(2, "big")))
+        if way.vni is not None:
+            parts.append(codec.attribute(NDA_VNI, codec.U32.pack(way.vni)))
+        if way.via is not None:
+            parts.append(codec.attribute(NDA_IFINDEX, codec.U32.pack(_index(way.via))))
+        if way.src_vni is not None:
+            parts.append(codec.attribute(NDA_SRC_VNI, codec.U32.pack(way.src_vni)))
+        if way.vlan is not None:
+            parts.append(codec.attribute(NDA_VLAN, codec.U16.pack(way.vlan)))
+        return b"".join(parts)
+
+    def _dump(self, target, device, images, limit):
+        """The rows of a table that are not among the images, which lose those that are. None: more rows than the limit."""
+        index, master = (0, device.master) if target == MASTER else (device.index, None)
+        body = NDMSG.pack(AF_BRIDGE, 0, 0, index, 0, 0, 0)
+        if master:
+            body += codec.attribute(NDA_MASTER, codec.U32.pack(master))
+        rows, count = [], 0
+        for data, stride in self.socket.dump(RTM_GETNEIGH, body, f"fdb of {device.name}"):
+            for start, end in _others(data, stride, images):
+                found = self._found(data, start, end, device)
+                if found and found.way.target == target and (target == MASTER or found.way.dev == device.name):
+                    rows.append(found)
+            count += len(data) // (stride or 60)
+            if limit is not None and count > limit:
+                self.close()  # ends the dump
+                return None
+        return rows
+
+    def _ask(self, wanted, device, rest, compare):
+        """Seen of rows asked for one by one; `rest` is {key: position}."""
+        seen = Seen(device)
+        asked = list(rest.values())
+        asking = rtnl.Rtnl(words=False)
+        try:
+            requests = self._requests(wanted, device, asking.socket if compare else None)
+            macs, index = wanted.macs, wanted.index
+            for at in range(0, len(asked), rtnl.BATCH):
+                some = asked[at : at + rtnl.BATCH]
+                heads, ends = zip(*[requests[index[i]] for i in some])
+                payload = b"".join(chain.from_iterable(zip(heads, [macs[i] for i in some], ends)))
+                for data in asking.batch(payload):
+                    if data[4:6] == _ERROR:
+                        self._not_there(data, rest, seen, wanted)
+                        continue
+                    for _, _, _, start, end in codec.messages(data):
+                        found = self._found(data, start, end, device)
+                        position = rest.get(found.mac + found.way.key()) if found else None
+                        if position is not None:
+                            seen.different.append((position, found))
+        finally:
+            asking.close()
+        return seen
+
+    def _requests(self, wanted, device, filtered):
+        """For each way the two pieces around the MAC of a request; and the filter for the answers, when one is wanted."""
+        images = []
+        for way in map(device.normal, wanted.ways):
+            images.append(_head_image(way) + self._naming(way))
+        digests = _expected(filtered, images) if filtered else [1] * len(images)
+        body = NDMSG.pack(AF_BRIDGE, 0, 0, device.index, 0, NTF_SELF, 0) + _LLADDR
+        pieces = []
+        for way, digest in zip(wanted.ways, digests):
+            # The kernel looks a row up by NDA_VNI where it means the source VNI.
+            end = b"\0\0" + (codec.attribute(NDA_VNI, codec.U32.pack(way.src_vni)) if way.src_vni is not None else b"")
+            length = BODY + 4 + 6 + len(end)
+            head = codec.HEADER.pack(length, RTM_GETNEIGH, codec.NLM_F_REQUEST, 0, 0)
+            pieces.append((head[:8] + digest.to_bytes(4, "big") + head[12:] + body, end))
+        return pieces
+
+    def _not_there(self, data, rest, seen, wanted):
+        for _, flags, _, start, end in codec.messages(data):
+            errno, text, request = codec.error(data, start, end, flags)
+            given = codec.attributes(data, request + BODY, end)
+            vni = given.get(NDA_VNI)
+            key = given.get(NDA_LLADDR, b"") + (codec.number(vni).to_bytes(4, "big") if vni else b"")
+            position = rest.get(key)
+            if errno != errnos.ENOENT or position is None:
+                what = "fdb get" if position is None else "fdb get " + wanted.text(position)
+                raise KernelError(what, errno, text)
+            seen.missing.append(position)
+
+    def _found(self, data, start, end, device):
+        """The row of a message, or None when it is none."""
+        if end - start < BODY:
+            return None
+        family, _, _, index, nud, flags, _ = NDMSG.unpack_from(data, start + 16)
+        given = codec.attributes(data, start + BODY, end)
+        mac = given.get(NDA_LLADDR)
+        if family != AF_BRIDGE or mac is None or len(mac) != 6:
+            return None
+        master = NDA_MASTER in given
+        state = "permanent" if nud & NUD_PERMANENT else "static" if nud & NUD_NOARP else "dynamic"
+        extern_learn = bool(flags & NTF_EXT_LEARNED)
+        via = codec.number(given.get(NDA_IFINDEX))
+        way = Way(
+            dev=device.name if index == device.index else self.name(index),
+            target=MASTER if master else SELF,
+            src_vni=codec.number(given.get(NDA_SRC_VNI)),
+            vlan=codec.number(given.get(NDA_VLAN)),
+            dst=_address(given[NDA_DST]) if NDA_DST in given else None,
+            vni=codec.number(given.get(NDA_VNI)),
+            port=int.from_bytes(given.get(NDA_PORT, b""), "big") or None,
+            via=None if via is None else self.name(via),
+            nhid=codec.number(given.get(NDA_NH_ID)),
+            state=state,
+            router=bool(flags & NTF_ROUTER),
+        )
+        own = bool(nud & MARK) if not master else state == "static"
+        return Found(
+            mac=mac,
+            way=way,
+            nud=nud,
+            flags=flags,
+            owned=own and not extern_learn,
+            extern_learn=extern_learn,
+            default=not master and mac == ZERO and way.place() == (device.remote, None, None, device.link, None),
+            attributes=b"".join(codec.attribute(kind, given[kind]) for kind in NAMING if kind in given),
+        )
+
+    def rows(self, devs, macs):
+        """All that the kernel tells about rows, as dictionaries; of the named devices and MACs, or of all."""
+        found = []
+        for name in devs or [None]:
+            device = self.device(name) if name else None
+            if name and not device:
+                raise InputError(f"dev: there is no device {name}")
+            devices = {device.index: device} if device else {}
+            body = NDMSG.pack(AF_BRIDGE, 0, 0, device.index if device else 0, 0, 0, 0)
+            for data, _ in self.socket.dump(RTM_GETNEIGH, body, f"fdb of {name or 'all devices'}"):
+                for kind, _, _, start, end in codec.messages(data):
+                    if kind == RTM_NEWNEIGH and end - start >= BODY:
+                        index = codec.S32.unpack_from(data, start + 20)[0]
+                        if name and index != device.index:
+                            continue
+                        if index not in devices:
+                            devices[index] = self.device(self.name(index))
+                        found.append((data, start, end, devices[index]))
+        told = (self._told(*row) for row in found if row[3])
+        return [row for row in told if row and (not macs or row["mac"] in macs)]
+
+    def _told(self, data, start, end, device):
+        row = self._found(data, start, end, device)
+        if not row:
+            return None
+        way, given = row.way, codec.attributes(data, start + BODY, end)
+        told = {"mac": row.mac.hex(":"), "dev": way.dev, "target": way.target}
+        for name in ("dst", "vlan", "port", "vni", "src_vni", "via", "nhid"):
+            if getattr(way, name) is not None:
+                told[name] = getattr(way, name)
+        master = codec.number(given.get(NDA_MASTER))
+        if master is not None:
+            told["master"] = self.name(master)
+        if NDA_LINK_NETNSID in given:
+            told["link_netnsid"] = codec.number(given[NDA_LINK_NETNSID])
+        ages = given.get(NDA_CACHEINFO, b"")
+        if len(ages) >= 16:
+            _, used, updated, _ = struct.unpack_from("=IIII", ages)
+            told.update(used=used // USER_HZ, updated=updated // USER_HZ)
+        flags = row.flags
+        told.update(
+            state="stale" if row.nud & NUD_STALE and way.state == "dynamic" else way.state,
+            owned=row.owned,
+            extern_learn=row.extern_learn,
+            offload=bool(flags & NTF_OFFLOADED),
+            sticky=bool(flags & NTF_STICKY),
+            router=way.router,
+            locked=bool((codec.number(given.get(NDA_FLAGS_EXT)) or 0) & NTF_EXT_LOCKED),
+            default=row.default,
+            ndm_state=row.nud,
+            ndm_flags=flags,
+        )
+        others = {str(kind): payload.hex() for kind, payload in given.items() if kind not in KNOWN}
+        if others:
+            told["other"] = others
+        return told
+
+    # Writing
+
+    def write(self, operation, device):
+        """Carry out one operation of a plan. The error names the row that failed; the rows of its batch were all tried."""
+        if operation.kind == DELETE:
+            self._delete(operation, device)
+        else:
+            self._put(operation, device)
+
+    def _put(self, operation, device):
+        table, keep = operation.table, operation.keep
+        flags = codec.NLM_F_REQUEST | PUT[operation.kind]
+        macs, index = table.macs, table.index
+        pieces = {}
+        for k in {index[i] for i in operation.rows}:
+            way = device.normal(table.ways[k])
+            nud, ntf = (keep.nud, keep.flags & ~NTF_OFFLOADED) if keep else _state(way)
+            end = b"\0\0" + self._naming(way)
+            head = codec.HEADER.pack(BODY + 4 + 6 + len(end), RTM_NEWNEIGH, flags, 0, 0)
+            body = NDMSG.pack(AF_BRIDGE, 0, 0, device.index, nud, ntf, 0)
+            pieces[k] = head[:8], head[12:] + body + _LLADDR, end
+        for at in range(0, len(operation.rows), rtnl.BATCH):
+            some = operation.rows[at : at + rtnl.BATCH]
+            firsts, middles, ends = zip(*[pieces[index[i]] for i in some])
+            payload = b"".join(chain.from_iterable(zip(firsts, _NUMBERS, middles, [macs[i] for i in some], ends)))
+            self._send(operation.kind, payload, lambda i, some=some: table.text(some[i]))
+
+    def _delete(self, operation, device):
+        target = NTF_SELF if operation.table.target == SELF else NTF_MASTER
+        for at in range(0, len(operation.rows), rtnl.BATCH):
+            some = operation.rows[at : at + rtnl.BATCH]
+            payload = []
+            for i, found in enumerate(some):
+                index = device.index if found.way.dev == device.name else _index(found.way.dev)
+                body = NDMSG.pack(AF_BRIDGE, 0, 0, index, 0, target, 0)
+                body += _LLADDR + found.mac + b"\0\0" + found.attributes
+                payload.append(codec.message(RTM_DELNEIGH, codec.NLM_F_REQUEST, i, body))
+            # A row that is gone already is as it should be.
+            self._send(DELETE, b"".join(payload), lambda i, some=some: some[i].text(), errnos.ENOENT)
+
+    def _send(self, what, payload, name, tolerated=0):
+        failures = []
+        for data in self.socket.batch(payload):
+            for kind, flags, seq, start, end in codec.messages(data):
+                if kind == codec.NLMSG_ERROR:
+                    errno, text, _ = codec.error(data, start, end, flags)
+                    if errno not in (0, tolerated):
+                        failures.append((seq, errno, text))
+        if failures:
+            seq, errno, text = failures[0]
+            more = f" (and {len(failures) - 1} more rows of its batch)" if len(failures) > 1 else ""
+            raise KernelError(f"fdb {what} {name(seq)}{more}", errno, text)
+
+
+PUT = {
+    CREATE: codec.NLM_F_CREATE | codec.NLM_F_EXCL,
+    APPEND: codec.NLM_F_CREATE | codec.NLM_F_APPEND,
+    REPLACE: codec.NLM_F_REPLACE,
+}
+_NUMBERS = [codec.U32.pack(i) for i in range(rtnl.BATCH)]
+
+
+def check_vias(table):
+    """Why rows cannot be written, in words: devices named by `via` that do not exist."""
+    vias = {table.ways[k].via for k in table.index} - {None}
+    return [f"via: there is no device {via}" for via in sorted(vias) if not _index(via)]
+
+
+def _state(way):
+    """(ndm_state, ndm_flags) of a row of ours."""
+    nud = STATE[way.state] | (MARK if way.target == SELF else 0)
+    return nud, (NTF_SELF if way.target == SELF else NTF_MASTER) | (NTF_ROUTER if way.router else 0)
+
+
+def _head_image(way):
+    """The last four bytes of ndmsg as the kernel dumps them for a row of ours."""
+    return struct.pack("=HBB", *_state(way), RTN_UNICAST)
+
+
+def _others(data, stride, images):
+    """(start, end) of the messages whose row is not among the images; the images lose those that are."""
+    if stride > BODY + TAIL and data[stride - TAIL : stride - TAIL + 4] == _CACHEINFO:
+        ends = range(stride, len(data) + 1, stride)
+        starts = range(0, len(data), stride)
+        spans = zip(starts, ends)
+    else:
+        spans = [(start, end) for kind, _, _, start, end in codec.messages(data) if kind == RTM_NEWNEIGH]
+    for start, end in spans:
+        if images.pop(data[start + 24 : end - TAIL], None) is None:
+            yield start, end
+
+
+def _expected(sock, images):
+    """Make the kernel drop answers to RTM_GETNEIGH that are as expected. The sequence number to put on each request.
+
+    The sequence number, which the kernel copies into its answer, is a digest of all that the answer should say: state,
+    flags and every attribute but the MAC, which the row was looked up by, and the ages. A socket filter (classic BPF)
+    computes the digest of the answer and drops it when the two agree. The multiplier is random and odd: addresses that
+    differ in one 32-bit word never agree, any others with a chance of 2 to the -32, and not twice with the next run.
+    """
+    while True:
+        factor = int.from_bytes(os.urandom(4), "big") | 1
+        digests = [_digest(image, factor) for image in images]
+        if rtnl.FENCE not in digests:
+            break
+    program = array.array("B", _filter(factor))
+    address, length = program.buffer_info()
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", length // 8, address))
+    return digests
+
+
+def _digest(image, factor):
+    digest = 0
+    for (word,) in struct.iter_unpack(">I", image):
+        digest = (digest + word) * factor & 0xFFFFFFFF
+    return digest
+
+
+def _filter(factor):
+    """The filter program in bytes. Loads are big-endian whatever the machine; a load past the end would drop."""
+    load, load16, length = 0x20, 0x28, 0x80  # A = packet[k], A = len
+    equal, at_least, equal_x = 0x15, 0x35, 0x1D  # jump if A == k, A >= k, A == X
+    and_, times, plus_x, to_x, store, recall, recall_x, end = 0x54, 0x24, 0x0C, 0x07, 0x02, 0x60, 0x61, 0x06
+    first = BODY + 12  # the attribute after NDA_LLADDR
+    newneigh = int.from_bytes(codec.U16.pack(RTM_NEWNEIGH), "big")
+    code = [  # operation, k, jump if true, jump if false
+        (load16, 4, None, None),
+        (equal, newneigh, None, "deliver"),
+        (length, 0, None, None),
+        (at_least, first + TAIL, None, "deliver"),
+        (at_least, ROOM + 1, "deliver", None),
+        (and_, 3, None, None),
+        (equal, 0, None, "deliver"),
+        (load, 24, None, None),
+        (times, factor, None, None),
+        (store, 0, None, None),
+    ]
+    for at in range(first, ROOM, 4):
+        code += [
+            (length, 0, None, None),
+            (equal, at + TAIL, "compare", None),
+            (load, at, None, None),
+            (recall_x, 0, None, None),
+            (plus_x, 0, None, None),
+            (times, factor, None, None),
+            (store, 0, None, None),
+        ]
+    labels = {"compare": len(code), "deliver": len(code) + 4, "drop": len(code) + 5}
+    code += [
+        (load, 8, None, None),  # the sequence number
+        (to_x, 0, None, None),
+        (recall, 0, None, None),
+        (equal_x, 0, "drop", "deliver"),
+        (end, 0xFFFFFFFF, None, None),
+        (end, 0, None, None),
+    ]
+    done = bytearray()
+    for here, (operation, k, true, false) in enumerate(code):
+        jumps = [labels[label] - here - 1 if label else 0 for label in (true, false)]
+        done += struct.pack("=HBBI", operation, *jumps, k)
+    return bytes(done)
+
+
+def _index(name):
+    """The index of a device, 0 when there is none."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0
+
+
+def _packed(address):
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+
+
+def _address(packed):
+    """An address in its canonical form (RFC 5952), or None for something that is none."""
+    if len(packed) not in (4, 16):
+        return None
+    if packed[:10] == bytes(10):  # the C library writes addresses that embed IPv4 otherwise than ipaddress does
+        return str(ipaddress.ip_address(packed))
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+
+
+def _text(payload):
+    return payload.rstrip(b"\0").decode("utf-8", "replace") if payload else None

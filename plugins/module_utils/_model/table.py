@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tables as text, one row a line: a key (a MAC or an IP address), then words as iproute2 writes them.
+
+Large tables have few distinct line ends (100,000 MACs behind 1,000 VTEPs), so a caller cuts the key off, parses each
+distinct line end once, and handles keys by the column.
+"""
+
+from __future__ import annotations
+
+CHUNK = 1 << 18  # characters cut into lines at a time: the cut lines of a whole table would take ten times its size
+FAULTS = 19  # faults told one by one; the rest is counted
+
+
+class Faults:
+    """Faults of a table: the first ones in full, the others counted."""
+
+    def __init__(self):
+        self.told = []
+        self.count = 0
+
+    def add(self, text):
+        self.count += 1
+        if len(self.told) < FAULTS:
+            self.told.append(text)
+
+    def lines(self):
+        more = self.count - len(self.told)
+        return [*self.told, f"and {more} more faults ({self.count} in all)"] if more else self.told
+
+
+def chunks(text):
+    """Lists of lines, in order; together they are all lines of the text."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + CHUNK)
+        end = len(text) if end < 0 else end
+        yield text[start:end].split("\n")
+        start = end + 1
+
+
+def cut(lines):
+    """The keys and the line ends of rows. Blank lines and comments (#) are no rows."""
+    pairs = [pair for pair in [line.split(None, 1) for line in lines] if pair and pair[0][0] != "#"]
+    return [pair[0] for pair in pairs], [pair[1] if len(pair) == 2 else "" for pair in pairs]
+
+
+def line_numbers(text):
+    """The line number, from 1, of each row."""
+    return [number for number, line in enumerate(text.split("\n"), 1) if line.strip() and line.strip()[0] != "#"]
+
+
+def words(text, with_value, alone):
+    """The words of a line end: {word: its value}, and {word: True} for one that stands alone. ValueError in words."""
+    found = {}
+    parts = iter(text.split())
+    for word in parts:
+        if word in found:
+            raise ValueError(f"{word!r} stands twice; leave one out")
+        if word in alone:
+            found[word] = True
+        elif word in with_value:
+            found[word] = next(parts, None)
+            if found[word] is None:
+                raise ValueError(f"{word!r} lacks its value")
+        else:
+            raise ValueError(f"{word!r} is not a word of this table; known are {', '.join([*with_value, *alone])}")
+    return found
