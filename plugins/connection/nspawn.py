@@ -66,7 +66,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNo
 from ansible.module_utils.common.text.converters import to_bytes, to_native, to_text
 from ansible.plugins.connection import ConnectionBase
 from ansible.utils.display import Display
-from ansible_collections.vtep.fabric.plugins.plugin_utils.nspawn import NotRunning, enter, leader, machine_name
+from ansible_collections.vtep.fabric.plugins.plugin_utils.nspawn import NotRunning, enter, machine_name
 
 display = Display()
 
@@ -82,14 +82,17 @@ class Connection(ConnectionBase):
         return self.get_option("machine") or machine_name(self.get_option("prefix"), self.get_option("host"))
 
     def _connect(self):
-        self._leader()
+        self._enter(["true"])
         self._connected = True
         return self
 
-    def _leader(self):
-        """The machine's init, looked up each time: a reboot gives it a new one."""
+    def _enter(self, argv):
+        """The command line that runs argv in the host. Made anew each time: a reboot gives the host a new init."""
+        nsenter = self.get_option("nsenter")
+        if not shutil.which(nsenter):
+            raise AnsibleError(f"{nsenter} is not on this controller: apt-get install util-linux")
         try:
-            return leader(self.machine)
+            return enter(self.machine, argv, nsenter)
         except NotRunning:
             raise AnsibleConnectionFailure(
                 f"the lab host {self.machine} is not running: start it with 'make lab' (playbooks/lab_up.yml)"
@@ -98,13 +101,8 @@ class Connection(ConnectionBase):
             raise AnsibleConnectionFailure(f"only root may enter the lab host {self.machine}: {error}") from None
 
     def _popen(self, argv, **streams):
-        nsenter = self.get_option("nsenter")
-        if not shutil.which(nsenter):
-            raise AnsibleError(f"{nsenter} is not on this controller: apt-get install util-linux")
         # A session of its own: the end of the play must not take along what the command left in the background.
-        return subprocess.Popen(
-            enter(self._leader(), argv, nsenter), stderr=subprocess.PIPE, start_new_session=True, **streams
-        )
+        return subprocess.Popen(self._enter(argv), stderr=subprocess.PIPE, start_new_session=True, **streams)
 
     def exec_command(self, cmd, in_data=None, sudoable=True):
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
@@ -118,34 +116,37 @@ class Connection(ConnectionBase):
 
     def put_file(self, in_path, out_path):
         super().put_file(in_path, out_path)
-        display.vvv(f"PUT {in_path} TO {out_path}", host=self.machine)
-        source = to_bytes(in_path, errors="surrogate_or_strict")
-        if not Path(to_native(in_path, errors="surrogate_or_strict")).is_file():
-            raise AnsibleFileNotFound(f"there is no file {to_native(in_path)} to copy to {self.machine}")
-        with open(source, "rb") as file:
-            self._copy(["/bin/sh", "-c", 'cat >"$0"', to_bytes(out_path, errors="surrogate_or_strict")],
-                       f"copy {in_path} to {out_path}", stdin=file, stdout=subprocess.DEVNULL)  # fmt: skip
+        display.vvv(f"PUT {to_text(in_path)} TO {to_text(out_path)}", host=self.machine)
+        source = local_path(in_path)
+        if not source.is_file():
+            raise AnsibleFileNotFound(f"there is no file {source} to copy to {self.machine}")
+        with source.open("rb") as file:
+            self._copy('cat >"$0"', out_path, stdin=file, stdout=subprocess.DEVNULL)
 
     def fetch_file(self, in_path, out_path):
         super().fetch_file(in_path, out_path)
-        display.vvv(f"FETCH {in_path} TO {out_path}", host=self.machine)
-        target = Path(to_native(out_path, errors="surrogate_or_strict"))
+        display.vvv(f"FETCH {to_text(in_path)} TO {to_text(out_path)}", host=self.machine)
+        target = local_path(out_path)
         try:
-            with open(target, "wb") as file:
-                self._copy(["/bin/sh", "-c", 'cat <"$0"', to_bytes(in_path, errors="surrogate_or_strict")],
-                           f"fetch {in_path} to {out_path}", stdin=subprocess.DEVNULL, stdout=file)  # fmt: skip
+            with target.open("wb") as file:
+                self._copy('cat <"$0"', in_path, stdin=subprocess.DEVNULL, stdout=file)
         except AnsibleError:
             target.unlink()  # half a file must not pass for the whole
             raise
 
-    def _copy(self, argv, what, **streams):
-        process = self._popen(argv, **streams)
+    def _copy(self, script, path, **streams):
+        """Run a shell script that copies between its standard streams and the path within the host."""
+        process = self._popen(["/bin/sh", "-c", script, to_bytes(path, errors="surrogate_or_strict")], **streams)
         _stdout, stderr = process.communicate()
         if process.returncode:
-            raise AnsibleError(f"cannot {to_native(what)} on {self.machine}: {to_native(stderr).strip()}")
+            raise AnsibleError(f"cannot copy {to_text(path)} of {self.machine}: {to_text(stderr).strip()}")
 
     def reset(self):
         self._connected = False
 
     def close(self):
         self._connected = False
+
+
+def local_path(path):
+    return Path(to_native(path, errors="surrogate_or_strict"))

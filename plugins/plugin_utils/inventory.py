@@ -18,7 +18,7 @@ def read(hostvars, groups):
     variables = {}
     for host in vteps(groups, faults):
         try:
-            known = hostvars[host] if host in hostvars else None
+            known = host in hostvars and hostvars[host]
         except Exception as error:  # an inventory can hold any template and any plugin, and those raise anything
             faults.append(f"{host}: hostvars: cannot be read: {one_line(error)}")
             continue

@@ -11,7 +11,15 @@ from pathlib import Path
 
 STATE = Path("/run/vtep-fabric")
 PREFIX = re.compile(r"[a-z][a-z0-9]{0,15}")
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# As after root's login on Debian.
+ENVIRONMENT = {
+    "HOME": "/root",
+    "USER": "root",
+    "LOGNAME": "root",
+    "SHELL": "/bin/bash",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+}
 
 
 class NotRunning(Exception):
@@ -70,17 +78,20 @@ def session_cgroup(pid):
     return session
 
 
-def enter(pid, argv, nsenter="nsenter", environment=None):
+def enter(machine, argv, nsenter="nsenter", environment=None):
     """The command line that runs argv inside the machine: all its namespaces, root and cgroup, a clean environment."""
-    environment = {"HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/bash", "PATH": PATH,
-                   "LANG": "C.UTF-8", **(environment or {})}  # fmt: skip
+    try:
+        pid = leader(machine)
+        session = session_cgroup(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        raise NotRunning(machine) from None  # it ended just now
+    words = {**ENVIRONMENT, **(environment or {})}
     inside = [
         *(nsenter, f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"),
         *("--", "/usr/bin/env", "--ignore-environment", "--chdir=/root"),
-        *(f"{name}={value}" for name, value in environment.items()),
+        *(f"{name}={value}" for name, value in words.items()),
         *argv,
     ]
-    session = session_cgroup(pid)
     if session is None:
         return inside
     # The cgroup must be joined from outside, before the namespaces are entered; 0 means the process that writes.

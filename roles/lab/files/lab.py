@@ -22,7 +22,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -32,7 +31,7 @@ from pathlib import Path
 
 COLLECTION = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(COLLECTION / "plugins" / "plugin_utils"))
-from nspawn import PREFIX, STATE, NotRunning, enter, leader, machine_name, state_directory, unified_mount  # noqa: E402
+from nspawn import PREFIX, STATE, NotRunning, enter, machine_name, state_directory, unified_mount  # noqa: E402
 
 IMAGES = Path("/var/cache/vtep-fabric/images")
 DISKS = Path("/var/lib/vtep-fabric/labs")
@@ -42,6 +41,7 @@ DEVICE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 NAME_LIMIT = 15  # IFNAMSIZ of linux/if.h, less its terminating zero
 BOOT_SECONDS = 90
+PARALLEL = 8
 RESTART = 133  # systemd-nspawn --keep-unit ends with this when the host asked for a reboot (systemd-nspawn(1))
 
 
@@ -49,14 +49,18 @@ class LabError(Exception):
     """What ends the program with a message."""
 
 
-def run(*argv):
+def run(*argv, pass_fds=()):
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, pass_fds=pass_fds)
     except FileNotFoundError as error:
         raise LabError(f"{argv[0]} is missing on this machine: install it with tools/bootstrap") from error
     if done.returncode:
         raise LabError(f"{shlex.join(argv)}: {(done.stderr or done.stdout).strip()}")
     return done.stdout
+
+
+def remove_tree(path):
+    run("rm", "-rf", "--one-file-system", str(path))
 
 
 @contextlib.contextmanager
@@ -66,10 +70,9 @@ def lock(path):
     while True:
         with open(path, "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            with contextlib.suppress(FileNotFoundError):
-                if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-                    yield
-                    return
+            if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                yield file
+                return
 
 
 def lab_lock(prefix):
@@ -89,17 +92,20 @@ def build_image(image):
     path = image_path(image)
     if path.is_dir():
         return False
-    with lock(IMAGES / f".{path.name}.lock"):
+    with lock(IMAGES / f".{path.name}.lock") as locked:
         if path.is_dir():
             return False
         # The lock is ours, so what lies under the temporary name was left by a build that was killed.
         building = IMAGES / f".{path.name}.building"
-        run("rm", "-rf", "--one-file-system", str(building))
-        # mmdebstrap cleans up when it gets SIGTERM, which setpriv asks the kernel to send when this program dies.
-        command = [*("setpriv", "--pdeathsig", "TERM", "mmdebstrap", "--quiet", "--variant=minbase"),
-                   "--include=" + ",".join(image["packages"]), *image["options"],
-                   *(f"--customize-hook={hook}" for hook in image["hooks"]), image["suite"], str(building)]  # fmt: skip
-        run(*command)
+        remove_tree(building)
+        # Killed, this program takes mmdebstrap along, which has the lock too and keeps it until it has ended itself.
+        command = [
+            *("setpriv", "--pdeathsig", "TERM", "mmdebstrap", "--quiet", "--variant=minbase"),
+            *(f"--include={','.join(image['packages'])}", *image["options"]),
+            *(f"--customize-hook={hook}" for hook in image["hooks"]),
+            *(image["suite"], str(building)),
+        ]
+        run(*command, pass_fds=(locked.fileno(),))
         building.rename(path)
         return True
 
@@ -114,9 +120,14 @@ def faults_of(spec):
         faults.append(
             f"lab_prefix: {spec['prefix']!r} is no prefix: use 1 to 16 lower-case letters and digits, a letter first"
         )
+    if not spec["hosts"]:
+        faults.append("lab_hosts: no host to boot: the inventory needs a group 'lab' with hosts in it")
     for host, wanted in spec["hosts"].items():
         if not HOST.fullmatch(host) or host == UNDERLAY:
             faults.append(f"{host}: no name for a lab host: use at most 10 of a-z, 0-9 and -, other than '{UNDERLAY}'")
+        if not all(isinstance(link, dict) for link in wanted["links"]):
+            faults.append(f"{host}: lab_links: each must be a mapping with at least name and to")
+            continue
         names = [link.get("name") for link in wanted["links"]]
         for link in wanted["links"]:
             faults += [f"{host}: lab_links: {fault}" for fault in faults_of_link(host, link, spec["hosts"])]
@@ -285,7 +296,7 @@ def mount_disk(prefix, host, image):
         run("mount", "-t", "overlay", "-o", options, machine_name(prefix, host), str(home / "root"))
 
 
-def make_disk(prefix, host, image, wanted, hosts):
+def make_disk(prefix, host, image, wanted):
     """Mount a host's disk, a new one if it has none."""
     record = disk(prefix, host) / "disk.json"
     if not record.exists():
@@ -301,7 +312,7 @@ def make_disk(prefix, host, image, wanted, hosts):
     (etc / "hosts").write_text(f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {host}\n")
     for unit in wanted["masked_units"]:
         (etc / "systemd" / "system" / unit).symlink_to("/dev/null")
-    record.write_text(json.dumps(disk_identity(image, wanted)))
+    write_whole(record, json.dumps(disk_identity(image, wanted)))
 
 
 def remove_disk(prefix, host):
@@ -313,7 +324,7 @@ def remove_disk(prefix, host):
         Path(f"/run/systemd/nspawn/locks/inode-{status.st_dev}:{status.st_ino}").unlink(missing_ok=True)
         unmount(root)
     (DISKS / prefix / host / ".#root.lck").unlink(missing_ok=True)
-    run("rm", "-rf", "--one-file-system", str(home))
+    remove_tree(home)
 
 
 def unmount(path, seconds=10):
@@ -348,7 +359,7 @@ NSPAWN_ENVIRONMENT = {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network", "SYSTEMD_NSP
 
 
 def start_script(prefix, host, links):
-    """The shell text that boots a host once. It replaces itself by nspawn, hence the shell's PID is nspawn's."""
+    """The shell script that boots a host once. It replaces itself by nspawn, hence the shell's PID is nspawn's."""
     state = state_directory(machine_name(prefix, host))
     return "\n".join(
         [
@@ -357,8 +368,16 @@ def start_script(prefix, host, links):
             f"echo $$ >{state}/nspawn.pid",
             *(f"export {name}={value}" for name, value in NSPAWN_ENVIRONMENT.items()),
             shlex.join(["exec", *nspawn_command(prefix, host)]),
+            "",
         ]
     )
+
+
+def write_whole(path, text):
+    """Write a file so that a reader, or a kill, meets the old one or the new one."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text)
+    new.replace(path)
 
 
 class SystemdKeeper:
@@ -387,8 +406,7 @@ class SystemdKeeper:
         }
         run("systemd-run", "--quiet", "--collect", f"--unit={self.unit(machine)}",
             *(f"--property={name}={value}" for name, value in properties.items()),
-            # systemd expands $ in command lines, and the script is written with the shell's own.
-            "/bin/sh", "-c", script.replace("$", "$$"))  # fmt: skip
+            "/bin/sh", str(script))  # fmt: skip
 
     def kill(self, machine):
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
@@ -411,7 +429,7 @@ class CgroupKeeper:
 
     LOOP = f"""
     echo 0 >"$0/keeper/cgroup.procs"
-    while sh -c 'echo 0 >"$0/machine/cgroup.procs"; eval "$1"' "$0" "$1"; [ $? = {RESTART} ]; do :; done
+    while sh -c 'echo 0 >"$0/machine/cgroup.procs" && exec sh "$1"' "$0" "$1"; [ $? = {RESTART} ]; do :; done
     """
 
     def __init__(self):
@@ -435,7 +453,7 @@ class CgroupKeeper:
         for part in ("keeper", "machine"):
             (branch / part).mkdir(parents=True, exist_ok=True)
         with open(console, "ab") as output:
-            subprocess.Popen(["/bin/sh", "-c", self.LOOP, str(branch), script], stdin=subprocess.DEVNULL,
+            subprocess.Popen(["/bin/sh", "-c", self.LOOP, str(branch), str(script)], stdin=subprocess.DEVNULL,
                              stdout=output, stderr=output, start_new_session=True, cwd="/")  # fmt: skip
         limit = time.monotonic() + 5
         while not self.runs(machine):
@@ -479,12 +497,12 @@ def make_keeper():
     return SystemdKeeper() if Path("/run/systemd/system").is_dir() else CgroupKeeper()
 
 
-def start(keeper, prefix, host, links):
+def start(keeper, prefix, host):
     machine = machine_name(prefix, host)
     keeper.kill(machine)  # what a crash may have left of it
     state = state_directory(machine)
     (state / "nspawn.pid").unlink(missing_ok=True)
-    keeper.start(machine, start_script(prefix, host, links), state / "console.log")
+    keeper.start(machine, start_file(prefix, host), state / "console.log")
 
 
 def wait_booted(keeper, prefix, host):
@@ -510,9 +528,12 @@ def wait_booted(keeper, prefix, host):
 
 def ask(machine, *argv):
     """What a command inside a machine prints. During boot it may fail in many ways, so its result is not looked at."""
-    done = subprocess.run(enter(leader(machine), argv), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=BOOT_SECONDS, check=False)  # fmt: skip
-    return done.stdout
+    command = enter(machine, argv)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BOOT_SECONDS, check=False
+        ).stdout
+    return f"no answer from {argv[0]}"
 
 
 def remove_host(keeper, prefix, host):
@@ -522,9 +543,9 @@ def remove_host(keeper, prefix, host):
     if Path(f"/run/netns/{namespace(prefix, host)}").exists():
         run("ip", "netns", "del", namespace(prefix, host))
     for leaving in ("propagate", "unix-export"):
-        shutil.rmtree(f"/run/systemd/nspawn/{leaving}/{machine}", ignore_errors=True)
+        remove_tree(f"/run/systemd/nspawn/{leaving}/{machine}")
     # The state goes last: it is what tells a later `down` that there may be more.
-    shutil.rmtree(state_directory(machine), ignore_errors=True)
+    remove_tree(state_directory(machine))
 
 
 # The program's commands
@@ -539,22 +560,30 @@ def up(spec):
         raise LabError(f"there is no image {image}: build it first with 'lab.py image'")
     keeper = make_keeper()
     with lab_lock(prefix):
-        removed = [host for host in known_hosts(prefix) if host not in hosts or not fits(prefix, host, image, hosts)]
-        for host in removed:
-            remove_host(keeper, prefix, host)
+        removed = [host for host in known_hosts(prefix) if host not in hosts]
+        replaced = [host for host in hosts if not fits(prefix, host, image, hosts[host])]
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            list(pool.map(lambda host: remove_host(keeper, prefix, host), removed + replaced))
         recorded = {host: recorded_links(prefix, host) for host in hosts}
         for host in (UNDERLAY, *hosts):
             # Before anything else of a host exists, so that `down` knows of all there may be.
             state_directory(machine_name(prefix, host)).mkdir(parents=True, exist_ok=True)
         wired = wire(spec, recorded)
         for host, wanted in hosts.items():
-            links_file(prefix, host).write_text(json.dumps(wanted["links"]))
+            # Also for hosts that run: they boot by this script again after a reboot.
+            write_whole(start_file(prefix, host), start_script(prefix, host, wanted["links"]))
+            write_whole(links_file(prefix, host), json.dumps(wanted["links"]))
 
         started = [host for host in hosts if not keeper.runs(machine_name(prefix, host))]
-        with ThreadPoolExecutor(len(hosts)) as pool:
+        with ThreadPoolExecutor(len(hosts)) as pool:  # they mostly wait
             seconds = dict(zip(hosts, pool.map(lambda host: boot(keeper, spec, image, host, host in started), hosts)))
-    return {"changed": bool(removed or wired or started), "removed": removed, "started": started,
-            "hosts": sorted(hosts), "seconds": {host: seconds[host] for host in started}}  # fmt: skip
+    return {
+        "changed": bool(removed or wired or started),
+        "hosts": sorted(hosts),
+        "removed": removed,
+        "replaced": replaced,
+        "started": {host: seconds[host] for host in started},
+    }
 
 
 def boot(keeper, spec, image, host, is_down):
@@ -562,8 +591,8 @@ def boot(keeper, spec, image, host, is_down):
     began = time.monotonic()
     if is_down:
         keeper.kill(machine_name(prefix, host))
-        make_disk(prefix, host, image, wanted, spec["hosts"])
-        start(keeper, prefix, host, wanted["links"])
+        make_disk(prefix, host, image, wanted)
+        start(keeper, prefix, host)
     wait_booted(keeper, prefix, host)
     return round(time.monotonic() - began, 2)
 
@@ -574,22 +603,24 @@ def known_hosts(prefix):
     return sorted({path.name for place in places if place.is_dir() for path in place.iterdir()} - {UNDERLAY})
 
 
-def fits(prefix, host, image, hosts):
+def fits(prefix, host, image, wanted):
     """Whether a host's disk, if it has one, is what is wanted."""
     record = disk(prefix, host) / "disk.json"
-    return not record.exists() or json.loads(record.read_text()) == disk_identity(image, hosts[host])
+    return not record.exists() or json.loads(record.read_text()) == disk_identity(image, wanted)
 
 
 def links_file(prefix, host):
     return state_directory(machine_name(prefix, host)) / "links.json"
 
 
+def start_file(prefix, host):
+    return state_directory(machine_name(prefix, host)) / "start.sh"
+
+
 def recorded_links(prefix, host):
-    """The links as they were last made; none where a kill left half a file."""
-    try:
-        return json.loads(links_file(prefix, host).read_text())
-    except (FileNotFoundError, ValueError):
-        return []
+    """The links as they were last made."""
+    path = links_file(prefix, host)
+    return json.loads(path.read_text()) if path.exists() else []
 
 
 def down(prefix):
@@ -600,13 +631,13 @@ def down(prefix):
         existed = (STATE / prefix).exists() or (DISKS / prefix).exists()
         if existed:
             keeper = make_keeper()
-            with ThreadPoolExecutor(8) as pool:
+            with ThreadPoolExecutor(PARALLEL) as pool:
                 list(pool.map(lambda host: remove_host(keeper, prefix, host), hosts))
             if Path(f"/run/netns/{namespace(prefix, UNDERLAY)}").exists():
                 run("ip", "netns", "del", namespace(prefix, UNDERLAY))
             keeper.forget(prefix)
-            shutil.rmtree(DISKS / prefix, ignore_errors=True)
-            shutil.rmtree(STATE / prefix)
+            remove_tree(DISKS / prefix)
+            remove_tree(STATE / prefix)
         (STATE / f".{prefix}.lock").unlink()
     for empty in (DISKS, STATE):
         with contextlib.suppress(OSError):
@@ -628,7 +659,7 @@ def shell(prefix, host, command):
     """Become a command, or a login shell, inside a host."""
     machine = machine_name(prefix, host)
     try:
-        argv = enter(leader(machine), command or ["/bin/bash", "-l"],
+        argv = enter(machine, command or ["/bin/bash", "-l"],
                      environment={"TERM": os.environ.get("TERM", "dumb")})  # fmt: skip
     except NotRunning as error:
         raise LabError(f"the lab host {machine} is not running: start it with 'make lab'") from error
