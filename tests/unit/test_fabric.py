@@ -354,6 +354,15 @@ def test_dummy_loopback_on_a_kernel_without():
     assert fault == "s1: vtep_loopback_device: loop0 would be a dummy device, and the kernel has none; take lo"
 
 
+def test_vlan_on_a_kernel_without():
+    def change(words, hosts):
+        hosts["s3"]["vtep_host"]["features"]["vlan"] = False
+        hosts["s3"]["vtep_access_ports"] = [{"dev": "eth1", "vlan": 7}]
+
+    (fault,) = faults_of(change)
+    assert fault.startswith("s3: vtep_access_ports: eth1.7 would be VLAN devices, and the kernel has none")
+
+
 def test_dead_interval():
     def change(words, hosts):
         hosts["s1"].update(underlay_ospf_hello_interval=5, underlay_ospf_dead_interval=5)

@@ -63,9 +63,9 @@ def read(host, mapping, faults):
     """A Vtep, or None when a word of this host is faulty."""
     words = reading.Words(faults, host, "", mapping)
     addresses = words.get("vtep_address", loopback_addresses, required="give this end of the tunnels an address") or {}
-    interfaces, dummy = read_host(words)
-    loopback = words.get("vtep_loopback_device", reading.dev, "vtep0" if dummy else "lo")
-    if loopback not in ("lo", None) and dummy is False:
+    interfaces, features = read_host(words)
+    loopback = words.get("vtep_loopback_device", reading.dev, "vtep0" if features.get("dummy") is True else "lo")
+    if loopback not in ("lo", None) and features.get("dummy") is False:
         words.fault("vtep_loopback_device", f"{loopback} would be a dummy device, and the kernel has none; take lo")
     vtep = Vtep(
         host=host,
@@ -77,6 +77,12 @@ def read(host, mapping, faults):
         ospf=read_ospf(words),
         interfaces=interfaces,
     )
+    tagged = [port.name for port in vtep.ports if port.vlan]
+    if tagged and features.get("vlan") is False:
+        message = (
+            f"{', '.join(tagged)} would be VLAN devices, and the kernel has none (CONFIG_VLAN_8021Q); leave vlan out"
+        )
+        words.fault("vtep_access_ports", message)
     if mapping.get("vtep_underlay_interfaces") in (None, []):
         words.fault(
             "vtep_underlay_interfaces", "is missing; name the interfaces towards the other VTEPs, such as [eth0]"
@@ -113,7 +119,7 @@ def derived_router_id(addresses):
 
 
 def read_host(words):
-    """(interfaces by name, whether the kernel has dummy devices) of module host_info's result; None where not known."""
+    """(interfaces by name, None where not known; kernel features by name) of module host_info's result."""
 
     def mapping(value):
         if not isinstance(value, dict):
@@ -122,10 +128,11 @@ def read_host(words):
 
     found = words.get("vtep_host", mapping) or {}
     interfaces, features = found.get("interfaces"), found.get("features")
-    dummy = features.get("dummy") if isinstance(features, dict) else None
-    if not isinstance(interfaces, dict):
-        return None, dummy
-    return {name: known if isinstance(known, dict) else {} for name, known in interfaces.items()}, dummy
+    if isinstance(interfaces, dict):
+        interfaces = {name: known if isinstance(known, dict) else {} for name, known in interfaces.items()}
+    else:
+        interfaces = None
+    return interfaces, features if isinstance(features, dict) else {}
 
 
 def entries(words, key, read_entry):
