@@ -152,7 +152,8 @@ interfaces:
       elements: str
 programs:
   description: >-
-    C(bridge), C(ip), C(nft) and C(vtysh), each with its C(path) and C(version), or null where it is not installed.
+    C(bridge), C(ip), C(nft) and C(vtysh), each with its C(path) and C(version), or null where it is not installed. The
+    version of C(vtysh) is FRR's.
   returned: success
   type: dict
   sample:

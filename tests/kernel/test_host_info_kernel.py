@@ -133,6 +133,15 @@ def test_programs_are_found_without_a_path(monkeypatch):
     assert Path(found["ip"]["path"]).samefile("/sbin/ip")
 
 
+def test_frrs_version_is_watchfrrs(tmp_path, monkeypatch):
+    """vtysh has no option for it."""
+    for name, script in (("vtysh", "exit 1"), ("watchfrr", "echo watchfrr version 10.3; echo Copyright 1996-2005")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert host.programs()["vtysh"] == {"path": f"{tmp_path}/vtysh", "version": "10.3"}
+
+
 def test_a_read_only_host_is_named():
     code = (
         "from ansible_collections.vtep.fabric.plugins.module_utils._ansible.host import info\n"

@@ -18,7 +18,14 @@ from . import codec
 from .probe import features
 from .rtnl import Interrupted, Rtnl
 
-PROGRAMS = {"bridge": "-V", "ip": "-V", "nft": "--version", "vtysh": "--version"}
+# Program: what to run for its version. vtysh does not tell its own, but is of one package with watchfrr.
+PROGRAMS = {
+    "bridge": ("bridge", "-V"),
+    "ip": ("ip", "-V"),
+    "nft": ("nft", "--version"),
+    "vtysh": ("watchfrr", "--version"),
+}
+SEARCHED = "/usr/sbin:/sbin:/usr/local/sbin:/usr/lib/frr:/usr/libexec/frr"  # beside PATH, which often lacks these
 WRITTEN = ("/", "/etc", "/var/lib")  # where packages, daemons' settings and the collection's records go
 CAP_NET_ADMIN = 12  # <linux/capability.h>
 
@@ -105,20 +112,23 @@ def _text(payload):
 
 def programs():
     """{name: {path, version} or None}. All are started before the first is waited for."""
-    search = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin:/usr/local/sbin"
-    paths = {name: shutil.which(name, path=search) for name in PROGRAMS}
+    found = {name: {"path": _which(name), "version": None} if _which(name) else None for name in PROGRAMS}
+    asked = {name: _which(PROGRAMS[name][0]) for name in PROGRAMS if found[name]}
     running = {
         name: subprocess.Popen(
-            [path, PROGRAMS[name]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [path, PROGRAMS[name][1]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
-        for name, path in paths.items()
+        for name, path in asked.items()
         if path
     }
-    found = dict.fromkeys(PROGRAMS)
     for name, process in running.items():
         said = re.search(rb"\d+(\.\d+)+", process.communicate()[0])
-        found[name] = {"path": paths[name], "version": said.group().decode() if said else None}
+        found[name]["version"] = said.group().decode() if said else None
     return found
+
+
+def _which(program):
+    return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{SEARCHED}")
 
 
 def _version_of(library):
