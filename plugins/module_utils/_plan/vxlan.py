@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""VXLAN devices: what of them can change while they live, and how."""
+
+from __future__ import annotations
+
+import re
+
+from .._model import values
+from .._model import vxlan as model
+from . import link
+
+# What vxlan_changelink does not do although it says yes (tried on 6.18, but for the first):
+# - before 6.15 a new multicast group is joined, and the old one left, only when the device comes up;
+# - the default FDB row keeps the old `dev`, unless the destination changes in the same request;
+# - taking `dev` away leaves it in the default destination;
+# - any change puts reserved_bits back to their default.
+
+
+JOINS_LIVE = (6, 15)  # kernel commit d42d54336834; some older stable kernels have it too, and bounce in vain
+
+
+class Kind(link.Kind):
+    tables = model.KINDS
+
+    def __init__(self, kernel=""):
+        """kernel: the release, like 6.1.0-28-amd64."""
+        numbers = re.match(r"(\d+)\.(\d+)", kernel)
+        self.joins_live = bool(numbers) and tuple(map(int, numbers.groups())) >= JOINS_LIVE
+
+    def defaults(self, device):
+        return {"dstport": model.port_default(device.wanted)}
+
+    def kernel_defaults(self, device):
+        return model.DEFAULTS
+
+    def kept(self, found):
+        kept = super().kept(found)
+        if kept.get("reserved_bits") == model.default_reserved_bits(found.has):
+            del kept["reserved_bits"]
+        return kept
+
+    def check_final(self, device, final, exists):
+        return model.check_final(device, final, exists)
+
+    def needs_new(self, device, found, changes):
+        options = super().needs_new(device, found, changes)
+        had = {option: found.has.get(option) for option in ("local", "group")}
+        if any(had.values()):
+            options += [
+                option
+                for option in ("local", "group")
+                if changes.get(option) and values.family(changes[option]) != model.family(had)
+            ]
+        else:
+            # The kernel does not tell the family of a device without addresses; it is IPv4 unless asked otherwise.
+            options += [option for option in ("local", "group") if values.family(changes.get(option) or "") == 6]
+        if changes.get("dev") == "":
+            options.append("dev")
+        own = any(option in changes for option in model.DEFAULTS)
+        custom = found.has.get("reserved_bits") not in (None, model.default_reserved_bits(found.has))
+        if own and custom and not options:
+            options = [option for option in changes if option in model.DEFAULTS]
+        return options
+
+    def notes(self, device, found):
+        return [
+            f"this kernel does not tell {option}, so it cannot be compared: a new device gets it, one that exists keeps "
+            "what it has"
+            for option in device.wanted
+            if not model.OPTIONS[option].reported and found.has.get(option) is None
+        ]
+
+    def live(self, device, found, changes):
+        """Where a multicast group is joined only when the device comes up, it goes down for a change of group or dev."""
+        group = changes.get("group", found.has.get("group"))
+        moves = "group" in changes or "dev" in changes
+        joins = [one for one in (found.has.get("group"), group) if one and values.is_multicast(one)]
+        bounce = bool(moves and joins and found.has.get("up") and not self.joins_live)
+        operations, notes = [], []
+
+        def put(values_):
+            operations.append(link.Set(device.name, found.kind, values_))
+
+        if bounce:
+            put({"up": False})
+            notes.append(
+                "it goes down and up for its multicast group; learned FDB rows, its neighbours and IPv6 addresses go"
+            )
+        if "dev" in changes and found.has.get("group"):
+            put({"group": any_address(found.has["group"])})
+            changes = {**changes, "group": group}
+        if changes.get("group") == "":
+            changes = {**changes, "group": any_address(found.has.get("group"))}
+        if changes.get("local") == "":
+            changes = {**changes, "local": any_address(found.has.get("local"))}
+        put(changes)
+        if bounce and device.wanted.get("up") is not False:
+            put({"up": True})
+        return operations, notes
+
+    def judge(self, outlook, plan):
+        """Two devices on one VNI and port; and, when it runs, an MTU that the device below does not carry."""
+        faults, used = [], {}
+        for name, has in outlook.items():
+            if "dstport" not in has:
+                continue
+            key = model.socket_key(has)
+            if key is not None and key in used:
+                faults.append(
+                    f"{name}: id: VNI {key[0]} on UDP port {key[1]} over IPv{key[2]} is taken by {used[key]}; "
+                    "give one of them another id or dstport"
+                )
+            elif key is not None:
+                used[key] = name
+            plan.checks += self._mtu(name, has, outlook)
+        return faults
+
+    def _mtu(self, name, has, outlook):
+        below = outlook.get(has.get("dev") or "", {}).get("mtu")
+        if below and has.get("mtu") and has["mtu"] + model.overhead(has) > below:
+            fits = below - model.overhead(has)
+            yield f"{name}: mtu: {has['mtu']} does not fit {has['dev']} of mtu {below}; at most {fits} does"
+
+
+def any_address(text):
+    """How the kernel is told "none": the unspecified address of the family that is there."""
+    return "::" if values.family(text or "") == 6 else "0.0.0.0"
