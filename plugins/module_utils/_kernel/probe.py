@@ -142,4 +142,4 @@ def _has_nftables(family):
             + codec.message(NFNL_BATCH_END, asking, 3, subsystem)
         )
         data = sock.recv(1 << 16)
-    return all(not codec.error(data, start, end, flags)[0] for _, flags, _, start, end in codec.messages(data))
+    return not any(codec.error(data, start, end, flags)[0] for _kind, flags, _seq, start, end in codec.messages(data))
