@@ -58,9 +58,8 @@ _MEMORY = {"total_mib": "MemTotal", "available_mib": "MemAvailable"}
 
 
 def _colon_separated(path):
-    return {
-        key: value.strip() for key, _, value in (line.partition(":") for line in Path(path).read_text().split("\n"))
-    }
+    lines = (line.partition(":") for line in Path(path).read_text().splitlines())
+    return {key: value.strip() for key, _colon, value in lines}
 
 
 def interfaces():
