@@ -220,7 +220,7 @@ def main():
         required_one_of=[FORMS],
         supports_check_mode=True,
     )
-    run(module, FdbResource())
+    run(module, FdbResource(module._diff))
 
 
 if __name__ == "__main__":

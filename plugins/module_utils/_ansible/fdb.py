@@ -52,7 +52,8 @@ class Desired:
 
 
 class FdbResource(Resource):
-    def __init__(self):
+    def __init__(self, diff=False):
+        self.diff = diff
         self.kernel = Fdb()
         self.devices = {}
 
@@ -127,10 +128,10 @@ class FdbResource(Resource):
         """Ask the kernel for every row that was touched; what a second plan would do is what is wrong."""
         wrong = []
         touched = {}
-        for table, i, *_ in made.added + made.changed:
-            touched.setdefault(id(table), (table, []))[1].append(i)
+        for table, positions in made.added + [(table, [i]) for table, i, _ in made.changed]:
+            touched.setdefault(id(table), (table, []))[1].extend(positions)
         again = self._again([table.subset(positions) for table, positions in touched.values()], "present")
-        wrong += [f"{table.text(i)} is missing" for table, i in again.added]
+        wrong += [f"{table.text(i)} is missing" for table, positions in again.added for i in positions]
         wrong += [f"{found.text()} stands where {table.text(i)} should" for table, i, found in again.changed]
         # Rows without a state that stays come back by themselves: the kernel learns them from the next frame.
         gone = {}
@@ -152,16 +153,19 @@ class FdbResource(Resource):
         return plan(pairs, state)
 
     def outcome(self, desired, observed, made, checking):
-        added, changed, removed = len(made.added), len(made.changed), len(made.removed)
+        added = sum(len(positions) for _, positions in made.added)
+        changed, removed = len(made.changed), len(made.removed)
         wanted = 0 if desired.state == "absent" else sum(len(table) for table in desired.tables.values())
         share = SAMPLE // max(bool(added) + bool(changed) + bool(removed), 1)
-        sample = [f"added {table.text(i)}" for table, i in made.added[:share]]
+        sample = [f"added {row}" for row in islice(_new(made), share)]
         sample += [f"changed {old.text()} to {table.text(i)}" for table, i, old in made.changed[:share]]
         sample += [f"removed {found.text()}" for found in made.removed[:share]]
+        before = chain((old.text() for _, _, old in made.changed), (found.text() for found in made.removed))
+        after = chain((table.text(i) for table, i, _ in made.changed), _new(made))
         return Outcome(
             changed=bool(made),
-            before=_lines((old.text() for _, _, old in made.changed), (found.text() for found in made.removed)),
-            after=_lines((table.text(i) for table, i, _ in made.changed), (table.text(i) for table, i in made.added)),
+            before=_lines(before, changed + removed) if self.diff else "",
+            after=_lines(after, changed + added) if self.diff else "",
             header="rows that differ in the FDB of " + ", ".join(self.devices),
             result={
                 "rows": {
@@ -176,11 +180,14 @@ class FdbResource(Resource):
         )
 
 
-def _lines(*parts):
+def _new(made):
+    return (table.text(i) for table, positions in made.added for i in positions)
+
+
+def _lines(rows, count):
     """One side of a diff: a line a row, the first DIFF of them, and how many were left out."""
-    rows = chain(*parts)
     lines = sorted(islice(rows, DIFF))
-    left = sum(1 for _ in rows)
+    left = count - len(lines)
     return "".join(line + "\n" for line in lines) + (f"... and {left} more rows\n" if left else "")
 
 

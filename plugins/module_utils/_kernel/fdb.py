@@ -12,14 +12,27 @@ from __future__ import annotations
 
 import array
 import errno as errnos
-import ipaddress
 import os
 import socket
 import struct
 from itertools import chain
 
 from .._model.errors import InputError, KernelError
-from .._model.fdb import APPEND, CREATE, DELETE, MASTER, REPLACE, SELF, ZERO, Device, Found, Seen, Way, is_flood
+from .._model.fdb import (
+    APPEND,
+    CREATE,
+    DELETE,
+    MASTER,
+    REPLACE,
+    SELF,
+    ZERO,
+    Device,
+    Found,
+    Seen,
+    Way,
+    address_of,
+    is_flood,
+)
 from . import codec, rtnl
 
 RTM_GETLINK, RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 18, 28, 29, 30
@@ -47,7 +60,7 @@ STATE = {"permanent": NUD_PERMANENT | NUD_NOARP, "static": NUD_NOARP | NUD_REACH
 BODY = 28  # where attributes begin: after the netlink header and ndmsg
 TAIL = 20  # NDA_CACHEINFO, which the kernel puts last
 FEW = 512  # wanted rows that are asked for one by one without a look at the table's size
-LOOK = 4096  # rows read of a table to see whether it is small; dumping grows with the square of the table's size
+LOOK = 12288  # rows read of a table to see whether it is small; dumping grows with the square of the size
 FAILURES = 10  # rows of a failed batch named in the error
 ROOM = 128  # the longest answer that the filter compares
 
@@ -144,17 +157,22 @@ class Fdb:
 
     def _look(self, wanted, device, complete, compare):
         floods = set(wanted.floods())
+        singles = [i for i in range(len(wanted)) if i not in floods] if floods else range(len(wanted))
         # A dump is the only way to see all destinations of a MAC, and all ports of a bridge.
         complete = complete or bool(floods) or (wanted.target == MASTER and bool(wanted.macs))
+        datagrams = self._dump(wanted.target, device)
+        if not complete:
+            datagrams = self._first(datagrams, LOOK) if len(wanted) > FEW else None
+        if datagrams is None:
+            return self._ask(wanted, device, singles, compare)
         keys = wanted.keys()
-        compare = compare and wanted.target == SELF
-        images = self._images(wanted, device, floods) if compare else {}
-        limit = None if complete else LOOK if len(wanted) > FEW else 0
-        rows = None if limit == 0 else self._dump(wanted.target, device, images, limit)
-        open_ = images.values() if compare else [i for i in range(len(keys)) if i not in floods]
-        rest = {keys[i]: i for i in open_}
-        if rows is None:
-            return self._ask(wanted, device, rest, compare)
+        if compare and wanted.target == SELF:
+            images = self._images(wanted, device, singles)
+            rows = self._others(datagrams, wanted.target, device, images)
+            rest = {keys[i]: i for i in images.values()}
+        else:
+            rows = self._others(datagrams, wanted.target, device, {})
+            rest = {keys[i]: i for i in singles}
         seen = Seen(device)
         for found in rows:
             key = found.mac + found.way.key()
@@ -167,16 +185,13 @@ class Fdb:
         seen.missing = list(rest.values())
         return seen
 
-    def _images(self, wanted, device, floods):
+    def _images(self, wanted, device, positions):
         """{what the kernel dumps of a row that is as wanted: its position}."""
         ways = [device.normal(way) for way in wanted.ways]
         heads = [_head_image(way) + _LLADDR for way in ways]
         ends = [b"\0\0" + self._naming(way) for way in ways]
-        images = [heads[k] + mac + ends[k] for mac, k in zip(wanted.macs, wanted.index)]
-        made = dict(zip(images, range(len(images))))
-        for i in floods:
-            del made[images[i]]
-        return made
+        macs, index = wanted.macs, wanted.index
+        return {heads[index[i]] + macs[i] + ends[index[i]]: i for i in positions}
 
     def _naming(self, way):
         """The attributes that name a row besides its MAC, in the order in which the kernel gives them."""
@@ -197,45 +212,62 @@ class Fdb:
             parts.append(codec.attribute(NDA_VLAN, codec.U16.pack(way.vlan)))
         return b"".join(parts)
 
-    def _dump(self, target, device, images, limit):
-        """The rows of a table that are not among the images, which lose those that are. None: more rows than the limit."""
-        index, master = (0, device.master) if target == MASTER else (device.index, None)
-        body = NDMSG.pack(AF_BRIDGE, 0, 0, index, 0, 0, 0)
-        if master:
-            body += codec.attribute(NDA_MASTER, codec.U32.pack(master))
-        rows, count = [], 0
-        for data, stride in self.socket.dump(RTM_GETNEIGH, body, f"fdb of {device.name}"):
-            for start, end in _others(data, stride, images):
+    def _dump(self, target, device):
+        """The datagrams of a table's dump, with the stride of their messages."""
+        body = NDMSG.pack(AF_BRIDGE, 0, 0, device.index if target == SELF else 0, 0, 0, 0)
+        if target == MASTER:
+            body += codec.attribute(NDA_MASTER, codec.U32.pack(device.master))
+        return self.socket.dump(RTM_GETNEIGH, body, f"fdb of {device.name}")
+
+    def _first(self, datagrams, limit):
+        """All datagrams of a dump as a list, or None when there are more than so many rows."""
+        got, count = [], 0
+        for data, stride in datagrams:
+            got.append((data, stride))
+            count += len(data) // (stride or BODY + 12 + TAIL)
+            if count > limit:
+                self.close()  # ends the dump
+                return None
+        return got
+
+    def _others(self, datagrams, target, device, images):
+        """The rows of a dump that are not among the images, which lose those that are."""
+        rows = []
+        for data, stride in datagrams:
+            for start, end in _unlike(data, stride, images):
                 found = self._found(data, start, end, device)
                 if found and found.way.target == target and (target == MASTER or found.way.dev == device.name):
                     rows.append(found)
-            count += len(data) // (stride or 60)
-            if limit is not None and count > limit:
-                self.close()  # ends the dump
-                return None
         return rows
 
-    def _ask(self, wanted, device, rest, compare):
-        """Seen of rows asked for one by one; `rest` is {key: position}."""
+    def _ask(self, wanted, device, positions, compare):
+        """Seen of the rows at some positions, each asked for by its MAC."""
         seen = Seen(device)
-        asked = list(rest.values())
+        macs, index = wanted.macs, wanted.index
+        position_of = {}
+
+        def position(key):
+            if not position_of:  # most often no row needs it
+                keys = wanted.keys()
+                position_of.update((keys[i], i) for i in positions)
+            return position_of.get(key)
+
         asking = rtnl.Rtnl(words=False)
         try:
             requests = self._requests(wanted, device, asking.socket if compare else None)
-            macs, index = wanted.macs, wanted.index
-            for at in range(0, len(asked), rtnl.BATCH):
-                some = asked[at : at + rtnl.BATCH]
+            for at in range(0, len(positions), rtnl.BATCH):
+                some = positions[at : at + rtnl.BATCH]
                 heads, ends = zip(*[requests[index[i]] for i in some])
                 payload = b"".join(chain.from_iterable(zip(heads, [macs[i] for i in some], ends)))
                 for data in asking.batch(payload):
-                    if data[4:6] == _ERROR:
-                        self._not_there(data, rest, seen, wanted)
-                        continue
-                    for _, _, _, start, end in codec.messages(data):
+                    for kind, flags, _, start, end in codec.messages(data):
+                        if kind == codec.NLMSG_ERROR:
+                            seen.missing.append(_not_there(data, start, end, flags, position, wanted))
+                            continue
                         found = self._found(data, start, end, device)
-                        position = rest.get(found.mac + found.way.key()) if found else None
-                        if position is not None:
-                            seen.different.append((position, found))
+                        i = position(found.mac + found.way.key()) if found else None
+                        if i is not None:
+                            seen.different.append((i, found))
         finally:
             asking.close()
         return seen
@@ -255,18 +287,6 @@ class Fdb:
             head = codec.HEADER.pack(length, RTM_GETNEIGH, codec.NLM_F_REQUEST, 0, 0)
             pieces.append((head[:8] + digest.to_bytes(4, "big") + head[12:] + body, end))
         return pieces
-
-    def _not_there(self, data, rest, seen, wanted):
-        for _, flags, _, start, end in codec.messages(data):
-            errno, text, request = codec.error(data, start, end, flags)
-            given = codec.attributes(data, request + BODY, end)
-            vni = given.get(NDA_VNI)
-            key = given.get(NDA_LLADDR, b"") + (codec.number(vni).to_bytes(4, "big") if vni else b"")
-            position = rest.get(key)
-            if errno != errnos.ENOENT or position is None:
-                what = "fdb get" if position is None else "fdb get " + wanted.text(position)
-                raise KernelError(what, errno, text)
-            seen.missing.append(position)
 
     def _found(self, data, start, end, device):
         """The row of a message, or None when it is none."""
@@ -442,7 +462,18 @@ def _head_image(way):
     return struct.pack("=HBB", *_state(way), RTN_UNICAST)
 
 
-def _others(data, stride, images):
+def _not_there(data, start, end, flags, position, wanted):
+    """The position of the row that an error answer says is missing; any other error is raised."""
+    errno, text, request = codec.error(data, start, end, flags)
+    given = codec.attributes(data, request + BODY, end)  # the request comes back with the error
+    vni = codec.number(given.get(NDA_VNI))
+    i = position(given.get(NDA_LLADDR, b"") + (b"" if vni is None else vni.to_bytes(4, "big")))
+    if errno != errnos.ENOENT or i is None:
+        raise KernelError("fdb get" if i is None else f"fdb get {wanted.text(i)}", errno, text)
+    return i
+
+
+def _unlike(data, stride, images):
     """(start, end) of the messages whose row is not among the images; the images lose those that are."""
     if stride > BODY + TAIL and data[stride - TAIL : stride - TAIL + 4] == _CACHEINFO:
         ends = range(stride, len(data) + 1, stride)
@@ -539,12 +570,7 @@ def _packed(address):
 
 
 def _address(packed):
-    """An address in its canonical form (RFC 5952), or None for something that is none."""
-    if len(packed) not in (4, 16):
-        return None
-    if packed[:10] == bytes(10):  # the C library writes addresses that embed IPv4 otherwise than ipaddress does
-        return str(ipaddress.ip_address(packed))
-    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+    return address_of(packed) if len(packed) in (4, 16) else None
 
 
 def _text(payload):

@@ -17,7 +17,7 @@ NAMED = 10  # rows named in a refusal
 @dataclass
 class Plan:
     operations: list = field(default_factory=list)
-    added: list = field(default_factory=list)  # (table, position)
+    added: list = field(default_factory=list)  # (table, positions)
     changed: list = field(default_factory=list)  # (table, position, Found)
     removed: list = field(default_factory=list)  # Found
     shared: list = field(default_factory=list)  # (table, position) in flood lists that others write to as well
@@ -74,7 +74,7 @@ def _present(made, wanted, seen, purge):
             else:  # the kernel turns no row with a destination into one with a nexthop group, nor back
                 old.append(found)
                 swapped.append(i)
-    made.added += [(wanted, i) for i in seen.missing]
+    made.added.append((wanted, seen.missing))
     made.add(DELETE, wanted, old)
     made.add(CREATE, wanted, seen.missing + swapped)
     made.add(REPLACE, wanted, replaced)
@@ -112,7 +112,7 @@ def _flood(made, wanted, positions, rows, normal, purge):
         made.changed += [(wanted, i, found) for i, found in kept]
         if kept and not added:
             made.add(APPEND, wanted, [kept[0][0]])  # appending what is there writes the state of the whole list
-    made.added += [(wanted, i) for i in added]
+    made.added.append((wanted, added))
     if rows:
         made.add(APPEND, wanted, added, keep)
     else:
