@@ -98,6 +98,8 @@ class Fdb:
             if error.errno == errnos.ENODEV:
                 return None
             raise
+        if not reply or reply[2] - reply[1] < 32:
+            raise KernelError(f"link {name}", errnos.EBADMSG)
         return self._device(name, *reply)
 
     def _device(self, name, data, start, end):
@@ -328,24 +330,24 @@ class Fdb:
 
     def rows(self, devs, macs):
         """All that the kernel tells about rows, as dictionaries; of the named devices and MACs, or of all."""
-        found = []
+        told = []
         for name in devs or [None]:
             device = self.device(name) if name else None
             if name and not device:
                 raise InputError(f"dev: there is no device {name}")
             devices = {device.index: device} if device else {}
             body = NDMSG.pack(AF_BRIDGE, 0, 0, device.index if device else 0, 0, 0, 0)
-            for data, _ in self.socket.dump(RTM_GETNEIGH, body, f"fdb of {name or 'all devices'}"):
+            for data, _ in list(self.socket.dump(RTM_GETNEIGH, body, f"fdb of {name or 'all devices'}")):
                 for kind, _, _, start, end in codec.messages(data):
-                    if kind == RTM_NEWNEIGH and end - start >= BODY:
-                        index = codec.S32.unpack_from(data, start + 20)[0]
-                        if name and index != device.index:
-                            continue
-                        if index not in devices:
-                            devices[index] = self.device(self.name(index))
-                        found.append((data, start, end, devices[index]))
-        told = (self._told(*row) for row in found if row[3])
-        return [row for row in told if row and (not macs or row["mac"] in macs)]
+                    if kind != RTM_NEWNEIGH or end - start < BODY:
+                        continue
+                    index = codec.S32.unpack_from(data, start + 20)[0]
+                    if index not in devices:
+                        devices[index] = None if name else self.device(self.name(index))
+                    row = self._told(data, start, end, devices[index]) if devices[index] else None
+                    if row and (not macs or row["mac"] in macs):
+                        told.append(row)
+        return told
 
     def _told(self, data, start, end, device):
         row = self._found(data, start, end, device)
