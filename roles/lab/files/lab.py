@@ -41,6 +41,7 @@ DEVICE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 NAME_LIMIT = 15  # IFNAMSIZ of linux/if.h, less its terminating zero
 BOOT_SECONDS = 90
+INOTIFY_A_HOST = 7  # measured: systemd, journald, logind and dbus hold 6
 PARALLEL = 8
 RESTART = 133  # systemd-nspawn --keep-unit ends with this when the host asked for a reboot (systemd-nspawn(1))
 
@@ -98,9 +99,12 @@ def build_image(image):
         # The lock is ours, so what lies under the temporary name was left by a build that was killed.
         building = IMAGES / f".{path.name}.building"
         remove_tree(building)
-        # Killed, this program takes mmdebstrap along, which has the lock too and keeps it until it has ended itself.
+        # In namespaces of its own, mmdebstrap and its mounts and children end with this program, even if it is killed.
+        # They have the lock too, so that the next build waits for the last of them.
         command = [
-            *("setpriv", "--pdeathsig", "TERM", "mmdebstrap", "--quiet", "--variant=minbase"),
+            *("setpriv", "--pdeathsig", "KILL"),
+            *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+            *("mmdebstrap", "--quiet", "--variant=minbase"),
             *(f"--include={','.join(image['packages'])}", *image["options"]),
             *(f"--customize-hook={hook}" for hook in image["hooks"]),
             *(image["suite"], str(building)),
@@ -505,6 +509,24 @@ def start(keeper, prefix, host):
     keeper.start(machine, start_file(prefix, host), state / "console.log")
 
 
+def check_inotify(hosts):
+    """Refuse to boot more hosts than this machine's limit of inotify instances allows: they would fail in odd ways."""
+    limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+    used = sum(1 for _ in inotify_instances())
+    if used + hosts * INOTIFY_A_HOST > limit:
+        raise LabError(
+            f"nothing was started: {hosts} more hosts need about {hosts * INOTIFY_A_HOST} inotify instances, and {used} of "
+            f"root's {limit} are taken: sysctl -w fs.inotify.max_user_instances={limit * 8}"
+        )
+
+
+def inotify_instances():
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if str(descriptor.readlink()) == "anon_inode:inotify":
+                yield descriptor
+
+
 def wait_booted(keeper, prefix, host):
     """Wait until a host's systemd says that it is up; the state's name, or an error that names what failed."""
     machine = machine_name(prefix, host)
@@ -575,6 +597,8 @@ def up(spec):
             write_whole(links_file(prefix, host), json.dumps(wanted["links"]))
 
         started = [host for host in hosts if not keeper.runs(machine_name(prefix, host))]
+        if started:
+            check_inotify(len(started))
         with ThreadPoolExecutor(len(hosts)) as pool:  # they mostly wait
             seconds = dict(zip(hosts, pool.map(lambda host: boot(keeper, spec, image, host, host in started), hosts)))
     return {
