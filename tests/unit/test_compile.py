@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.vtep.fabric.plugins.module_utils._model import link, vxlan
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible import fdb as fdb_module
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible import isolation as isolation_module
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible import link as link_module
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible import ospf as ospf_module
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible import vxlan as vxlan_module
+from ansible_collections.vtep.fabric.plugins.module_utils._model import fdb, link, ospf, vxlan
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile as plan
 from ansible_collections.vtep.fabric.plugins.module_utils._plan.variants import VARIANTS
 
@@ -77,21 +83,36 @@ def test_survives_json(name, variant):
     assert json.loads(json.dumps(found)) == found
 
 
+def accepted(spec, options):
+    """What a module makes of its options: every one is known, and of its type."""
+    result = ArgumentSpecValidator(spec).validate(options)
+    assert result.error_messages == []
+    return result.validated_parameters
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("name", FABRICS)
 def test_modules_take_it(name, variant):
-    """Every option exists, every value is a normal one, and nothing contradicts."""
-    every = {key for kind in link.KINDS for key in link.table(kind)} | {"name", "type", "addresses"}
+    """Every option exists, every value is in its normal form, and nothing contradicts."""
     for host, found in compiled(name, variant).items():
         if host == "faults":
             continue
-        for part in (found["underlay"]["links"], found["access"]["links"]):
-            assert {key for one in part for key in link.flatten(one)} <= every
-            for one, device in zip(part, link.devices(part)):
-                assert device.wanted == {k: v for k, v in link.flatten(one).items() if k in device.wanted}
+        links = found["underlay"]["links"] + found["access"]["links"]
         devices = found["overlay"]["vxlans"]
-        assert {key for one in devices for key in link.flatten(one)} <= {*vxlan.OPTIONS, "name"}
-        vxlan.devices(devices)
+        taken = link.devices(accepted(link_module.Devices.spec(), {"links": links})["links"])
+        taken += vxlan.devices(accepted(vxlan_module.Vxlans.spec(), {"devices": devices})["devices"])
+        for options, device in zip(links + devices, taken):
+            flat = link.flatten(options)
+            assert device.wanted == {key: flat[key] for key in device.wanted}
+            assert set(flat) - set(device.wanted) <= {"name", "type", "addresses"}
+        for part in (found["overlay"]["fdb"], found["access"]["fdb"]):
+            accepted(fdb_module.ARGUMENTS, {**part, "purge": "owned"})
+            fdb.from_table(part["table"], tuple(part["dev"]))
+        accepted(isolation_module.SPEC, {"interfaces": found["access"]["isolation"]})
+        for protocol in (ospf.V3, ospf.V2):
+            options = found["underlay"][protocol.name]
+            if options:
+                ospf.normalise(protocol, accepted(ospf_module.spec(protocol), options))
 
 
 @pytest.mark.parametrize("name", FABRICS)

@@ -174,7 +174,7 @@ ONE = [
     # OSPF
     ("s1 underlay_ospf_hello_interval", 0, ["s1: underlay_ospf_hello_interval: 0", "1 to 65535"]),
     ("s1 underlay_ospf_area", "backbone", ["s1: underlay_ospf_area: 'backbone'"]),
-    ("s1 underlay_ospf_area", 2**32, ["s1: underlay_ospf_area: '4294967296' is out of range"]),
+    ("s1 underlay_ospf_area", 2**32, ["s1: underlay_ospf_area: '4294967296' is not an area"]),
     ("s1 underlay_ospf_authentication", "secret", ["s1: underlay_ospf_authentication: is not a mapping"]),
     ("s1 underlay_ospf_authentication", {"key_id": 1}, ["s1: underlay_ospf_authentication: key: is missing"]),
     # MTU: IPv6 adds 70
@@ -369,6 +369,24 @@ def test_dead_interval():
 
     (fault,) = faults_of(change)
     assert fault.startswith("s1: underlay_ospf_dead_interval: 5 s is not longer than the hello interval of 5 s")
+
+
+def test_dead_interval_against_the_default():
+    (fault,) = set_("s1 underlay_ospf_hello_interval", 40)
+    assert fault.startswith("s1: underlay_ospf_dead_interval: 40 s is not longer than the hello interval of 40 s")
+
+
+def test_ospfv2_takes_shorter_keys():
+    """MD5 is all that FRR's OSPFv2 has, and its key has 16 bytes."""
+    authentication = {"key_id": 1, "algorithm": "hmac-sha-256", "key": "k" * 17}
+
+    def change(words, hosts):
+        for host in ("s1", "s2"):
+            hosts[host]["underlay_ospf_authentication"] = authentication
+        hosts["s1"]["vtep_address"] = "2001:db8:1::1"
+
+    (fault,) = faults_of(change)
+    assert fault == "s2: underlay_ospf_authentication: key: has 17 characters; md5 takes at most 16"
 
 
 def test_a_secret_is_not_told():

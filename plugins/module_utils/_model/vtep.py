@@ -7,10 +7,7 @@ import hashlib
 import socket
 from dataclasses import dataclass
 
-from . import reading, values
-
-NETWORKS = ("broadcast", "point-to-point")  # what ospfd and ospf6d both have on an Ethernet interface
-ALGORITHMS = ("md5", "hmac-sha-1", "hmac-sha-256", "hmac-sha-384", "hmac-sha-512")  # RFC 7166 and FRR's names
+from . import reading, routing, values
 
 
 @dataclass(frozen=True)
@@ -37,17 +34,6 @@ class Port:
 
 
 @dataclass(frozen=True)
-class Ospf:
-    area: str = "0.0.0.0"
-    network: str | None = None
-    cost: int | None = None
-    hello_interval: int | None = None
-    dead_interval: int | None = None
-    lsa_min_arrival: int | None = None
-    authentication: dict | None = None
-
-
-@dataclass(frozen=True)
 class Vtep:
     host: str
     addresses: dict  # family -> address
@@ -55,7 +41,7 @@ class Vtep:
     loopback: str  # the device that holds the addresses
     underlay: tuple
     ports: tuple
-    ospf: Ospf
+    ospf: routing.Ospf
     interfaces: dict | None = None  # what the host has, by name; None where it was not looked at
 
 
@@ -74,7 +60,7 @@ def read(host, mapping, faults):
         loopback=loopback,
         underlay=tuple(entries(words, "vtep_underlay_interfaces", read_underlay)),
         ports=tuple(entries(words, "vtep_access_ports", read_port)),
-        ospf=read_ospf(words),
+        ospf=routing.read(words, addresses),
         interfaces=interfaces,
     )
     tagged = [port.name for port in vtep.ports if port.vlan]
@@ -153,7 +139,7 @@ def read_underlay(words):
     return Underlay(
         dev=words.get("dev", reading.dev, required="name the interface"),
         mtu=words.get("mtu", reading.whole(68, 65535)),
-        network=words.get("network", reading.choice(*NETWORKS)),
+        network=words.get("network", reading.choice(*routing.NETWORKS)),
         cost=words.get("cost", reading.whole(1, 65535)),
     )
 
@@ -170,56 +156,3 @@ def read_port(words):
         except ValueError as error:
             words.fault("vlan", f"the sub-interface's name {error}; rename {port.dev}")
     return port
-
-
-def read_ospf(words):
-    hello, dead, arrival, cost = (
-        words.get(f"underlay_ospf_{name}", reading.whole(low, high))
-        for name, low, high in (
-            ("hello_interval", 1, 65535),
-            ("dead_interval", 1, 65535),
-            ("lsa_min_arrival", 0, 600000),
-            ("cost", 1, 65535),
-        )
-    )
-    if hello and dead and dead <= hello:
-        words.fault(
-            "underlay_ospf_dead_interval", f"{dead} s is not longer than the hello interval of {hello} s; raise it"
-        )
-    return Ospf(
-        area=words.get("underlay_ospf_area", area, Ospf.area),
-        network=words.get("underlay_ospf_network", reading.choice(*NETWORKS)),
-        cost=cost,
-        hello_interval=hello,
-        dead_interval=dead,
-        lsa_min_arrival=arrival,
-        authentication=words.get("underlay_ospf_authentication", lambda value: authentication(words, value)),
-    )
-
-
-def area(value):
-    """An OSPF area as a dotted quad; a number is taken as one, as FRR does."""
-    found = reading.text(value)
-    if not found.isdigit():
-        return values.address(found, 4)
-    return socket.inet_ntop(socket.AF_INET, values.integer(found, 0, 0xFFFFFFFF).to_bytes(4, "big"))
-
-
-def authentication(words, value):
-    if not isinstance(value, dict):
-        raise ValueError("is not a mapping; write {key_id: 1, algorithm: hmac-sha-256, key: ...}")
-    inner = reading.Words(words.faults, words.where, "underlay_ospf_authentication: ", value)
-    found = {
-        "key_id": inner.get("key_id", reading.whole(1, 255), required="number the key, 1 to 255"),
-        "algorithm": inner.get("algorithm", reading.choice(*ALGORITHMS), "hmac-sha-256"),
-        "key": inner.get("key", secret, required="give the shared secret"),
-    }
-    inner.finish()
-    return found
-
-
-def secret(value):
-    """A shared secret. What is wrong with it is told without it."""
-    if not isinstance(value, str) or not value.isprintable() or not value or " " in value or len(value) > 64:
-        raise ValueError("must be text of 1 to 64 printable characters without blanks (the value is not shown)")
-    return value

@@ -9,8 +9,8 @@ LENGTH = {4: 32, 6: 128}
 def compile_vtep(fabric, vtep):
     return {
         "links": [loopback(vtep), *(link(one) for one in vtep.underlay)],
-        "ospfv3": ospf(vtep) if 6 in vtep.addresses else None,
-        "ospfv2": ospf(vtep) if 4 in vtep.addresses else None,
+        "ospfv3": ospf(vtep, vtep.ospf.authentication) if 6 in vtep.addresses else None,
+        "ospfv2": ospf(vtep, md5(vtep.ospf.authentication)) if 4 in vtep.addresses else None,
         "loopbacks": {
             str(family): [
                 prefix(family, one.addresses[family]) for one in fabric.vteps.values() if family in one.addresses
@@ -34,30 +34,40 @@ def loopback(vtep):
 
 
 def link(one):
-    return {"name": one.dev, "up": True} if one.mtu is None else {"name": one.dev, "mtu": one.mtu, "up": True}
+    return given(name=one.dev, mtu=one.mtu, up=True)
 
 
-def ospf(vtep):
+def md5(authentication):
+    """The same key with the one algorithm that FRR's OSPFv2 has."""
+    return authentication and {**authentication, "algorithm": "md5"}
+
+
+def ospf(vtep, authentication):
     settings = vtep.ospf
     return {
         "router_id": vtep.router_id,
         "areas": [{"area": settings.area, "type": "normal"}],
         "interfaces": [
             {"name": vtep.loopback, "area": settings.area, "passive": True},
-            *(ospf_interface(one, settings) for one in vtep.underlay),
+            *(ospf_interface(one, settings, authentication) for one in vtep.underlay),
         ],
-        "timers": {"lsa_min_arrival": settings.lsa_min_arrival},
+        "timers": given(lsa_min_arrival=settings.lsa_min_arrival),
     }
 
 
-def ospf_interface(one, settings):
-    return {
-        "name": one.dev,
-        "area": settings.area,
-        "passive": False,
-        "network": one.network or settings.network,
-        "cost": one.cost or settings.cost,
-        "hello_interval": settings.hello_interval,
-        "dead_interval": settings.dead_interval,
-        "authentication": settings.authentication,
-    }
+def ospf_interface(one, settings, authentication):
+    return given(
+        name=one.dev,
+        area=settings.area,
+        passive=False,
+        network=one.network or settings.network,
+        cost=one.cost or settings.cost,
+        hello_interval=settings.hello_interval,
+        dead_interval=settings.dead_interval,
+        authentication=authentication,
+    )
+
+
+def given(**options):
+    """Without what is None: inside a list Ansible takes that for a value, which is none of an option's choices."""
+    return {key: value for key, value in options.items() if value is not None}
