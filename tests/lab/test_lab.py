@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -17,13 +18,18 @@ def wait(what, seconds=20):
         time.sleep(0.1)
 
 
+def booted(output):
+    """The hosts that a run of lab_up says to have booted."""
+    return set(re.findall(r"(\w+): [0-9.]+", re.search(r"booted now, in seconds: (.*) made anew", output).group(1)))
+
+
 def test_up_twice_then_down_twice(lab):
     assert "changed=1" in lab.up()
     assert lab.status() == {"h1": "running", "s1": "running", "s2": "running"}
     pids = {host: lab.nspawn(host) for host in lab.status()}
     again = lab.up()
     assert "changed=0" in again
-    assert "0 booted now" in again
+    assert booted(again) == set()
     assert pids == {host: lab.nspawn(host) for host in lab.status()}
     lab.run("s1", "ping", "-c1", "-W2", "169.254.15.2")
     assert lab.leftovers(), "the search for leftovers finds nothing, even of a lab that runs"
@@ -96,7 +102,7 @@ def test_a_host_that_was_switched_off_comes_back_with_its_files(lab):
     message = lab.playbook("--limit=s1", str(ping_playbook(lab)), fails=True)
     assert f"{lab.prefix}-s1 is not running" in message
     assert "make lab" in message
-    assert "1 booted now" in lab.up()
+    assert booted(lab.up()) == {"s1"}
     lab.run("s1", "stat", "/root/file")
     assert others == {host: lab.nspawn(host) for host in others}
 
@@ -113,7 +119,7 @@ def test_killed_containers(lab):
     lab.run("s1", "touch", "/root/file")
     os.kill(lab.nspawn("s1"), signal.SIGKILL)
     wait(lambda: lab.status()["s1"] == "stopped")
-    assert "1 booted now" in lab.up()
+    assert booted(lab.up()) == {"s1"}
     lab.run("s1", "stat", "/root/file")
     for pid in [lab.nspawn(host) for host in lab.status()]:
         os.kill(pid, signal.SIGKILL)
@@ -155,7 +161,7 @@ def test_the_inventory_decides_who_is_there(lab):
     hosts["h2"] = {"lab_links": [{"name": "eth0", "to": "s2", "addresses": ["192.0.2.11/24"]}]}
     hosts["s2"]["lab_links"].append({"name": "eth1", "to": "h2", "addresses": ["192.0.2.1/24"]})
     lab.write()
-    assert "2 booted now" in lab.up()
+    assert booted(lab.up()) == {"rr", "h2"}
     lab.run("rr", "ping", "-c1", "-W2", "169.254.15.1")
     lab.run("h2", "ping", "-c1", "-W2", "192.0.2.1")
     lab.run("s2", "systemctl", "reboot")  # it comes back with the cable that it did not have at its first boot
@@ -164,9 +170,24 @@ def test_the_inventory_decides_who_is_there(lab):
     lab.run("h2", "ping", "-c1", "-W2", "192.0.2.1")
     del hosts["rr"], hosts["h2"], hosts["s2"]["lab_links"][1]
     lab.write()
-    assert "no longer in the inventory, so removed: h2, rr" in lab.up()
+    assert "removed, as no longer in the inventory: h2, rr" in lab.up()
     assert set(lab.status()) == {"s1", "s2", "h1"}
     assert "eth1" not in lab.run("s2", "ip", "-br", "link")
+    assert others == {host: lab.nspawn(host) for host in others}
+
+
+def test_a_host_whose_disk_would_differ_is_made_anew(lab):
+    lab.up()
+    lab.run("s1", "touch", "/root/file")
+    others = {host: lab.nspawn(host) for host in ("s2", "h1")}
+    lab.hosts["lab"]["hosts"]["s1"]["lab_masked_units"] = ["frr.service"]
+    lab.write()
+    output = lab.up()
+    assert "made anew, on another image or with other units: s1 " in output
+    assert booted(output) == {"s1"}
+    assert "file" not in lab.run("s1", "ls", "/root")
+    assert lab.run("s1", "systemctl", "show", "-P", "LoadState", "frr.service") == "masked\n"
+    lab.run("s1", "ping", "-c1", "-W2", "169.254.15.2")
     assert others == {host: lab.nspawn(host) for host in others}
 
 

@@ -159,7 +159,7 @@ def test_a_build_killed_half_way_leaves_nothing_that_counts(images):
 
 
 def test_two_builds_at_once_make_one_image(images):
-    builds = [build_elsewhere(images) for _ in range(2)]
+    builds = [build_elsewhere(images) for turn in range(2)]
     wait_started(images)
     assert sorted(build.communicate()[0] for build in builds) == ["False\n", "True\n"]
     assert (images / "runs").read_text().split() == ["run"]

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's mechanics: build an image, wire network namespaces, boot hosts in them, and take all of it away again.
 
@@ -413,12 +412,10 @@ class SystemdKeeper:
             "/bin/sh", str(script))  # fmt: skip
 
     def kill(self, machine):
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
         unit = self.unit(machine)
-        # None of these is a failure where there is no such unit.
-        subprocess.run(["systemctl", "kill", "--signal=KILL", unit], **quiet)
-        subprocess.run(["systemctl", "stop", unit], **quiet)
-        subprocess.run(["systemctl", "reset-failed", unit], **quiet)
+        for command in (["kill", "--signal=KILL", unit], ["stop", unit], ["reset-failed", unit]):
+            # Each fails where there is no such unit, which is as well.
+            subprocess.run(["systemctl", *command], stderr=subprocess.DEVNULL, check=False)
 
     def forget(self, prefix):
         """Nothing is left of a stopped transient service."""
@@ -512,7 +509,7 @@ def start(keeper, prefix, host):
 def check_inotify(hosts):
     """Refuse to boot more hosts than this machine's limit of inotify instances allows: they would fail in odd ways."""
     limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
-    used = sum(1 for _ in inotify_instances())
+    used = len(list(inotify_instances()))
     if used + hosts * INOTIFY_A_HOST > limit:
         raise LabError(
             f"nothing was started: {hosts} more hosts need about {hosts * INOTIFY_A_HOST} inotify instances, and {used} of "
