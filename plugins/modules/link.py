@@ -97,7 +97,7 @@ options:
         description: Whether VLAN tags are looked at. Needs a kernel with CONFIG_BRIDGE_VLAN_FILTERING.
         type: bool
       vlan_default_pvid:
-        description: VLAN ID of untagged frames at new ports, 1 to 4094, or 0 for none.
+        description: VLAN ID of untagged frames at new ports, 0 to 4094. 0 for none.
         type: int
   vlan: &vlan
     description: Settings of a device of type V(vlan). A change of any of them needs a new device.

@@ -141,7 +141,7 @@ class _Planner:
         operations = self._remove_addresses(going)
         operations += [Remove(name) for name in self._uppers_first(going)]
         operations += self._build(going, anew)
-        plan = Plan(operations, self._report(going), self._needs())
+        plan = Plan(operations, self._report(going), self._needs(), self._strays(going))
         faults = self.kind.judge(self._outlook(going), plan)
         if faults:
             raise InputError(faults)
@@ -279,6 +279,8 @@ class _Planner:
             if not device.present:
                 continue
             final, exists = self._final(device, going)
+            if not exists and self._is_stray(device, final):
+                faults.append(f"{device.name}: port: a device without a master has no port settings")
             if device.kind or exists:
                 faults.extend(self.kind.check_final(device, final, exists or self._is_peer(device.name)))
             faults.extend(
@@ -293,6 +295,20 @@ class _Planner:
                 faults.extend(self._check_addresses(device))
         if faults:
             raise InputError(faults)
+
+    @staticmethod
+    def _is_stray(device, final):
+        """Port settings for a device that is to be made and is no port."""
+        return bool(device.kind) and not final.get("master") and any(key.startswith("port.") for key in device.wanted)
+
+    def _strays(self, going):
+        """The same for a device that exists; in check mode an earlier task may be about to give it a master."""
+        return [
+            f"{device.name}: port: it has no master, and without one no port settings"
+            for device in self.desired.values()
+            if device.name in self.found and not self._final(device, going)[0].get("master")
+            if any(key.startswith("port.") for key in device.wanted)
+        ]
 
     def _check_known(self, device):
         """An attribute that the kernel does not report of a device that exists is one that it does not have."""
