@@ -28,6 +28,10 @@ class KernelError(FabricError):
         super().__init__(f"{what}: {self.text} (errno {errno})")
 
 
+class DaemonError(FabricError):
+    """A daemon refused a setting or does not answer. Carries the daemon's own words, without secrets."""
+
+
 class MissingError(FabricError):
     """A kernel feature, program or Python library that the host lacks, with what would provide it."""
 

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading and replacing small files of the host."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from .._model.errors import KernelError
+
+
+def read(path, default=""):
+    """A file's text; the default where there is no such file."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        return default
+    except OSError as error:
+        raise KernelError(f"read {path}", error.errno) from None
+
+
+def write(path, text, mode, owner=None):
+    """Replace a file at once: readers see the old text or the new one, also after a power cut.
+
+    mode, owner: of a file that is new, owner a path whose owner it shall have. One that is there keeps its own.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        try:
+            like = path.stat()
+            mode = like.st_mode & 0o7777
+        except FileNotFoundError:
+            like = Path(owner).stat() if owner else None
+        # A link stays a link: its target is replaced.
+        target = path.resolve()
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        with open(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+            if like:
+                os.fchown(file.fileno(), like.st_uid, like.st_gid)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)  # noqa: PTH105 (one system call, plainly)
+        temporary = None
+        directory = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise KernelError(f"write {path}", error.errno) from None
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def make_directory(path, mode):
+    try:
+        Path(path).mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise KernelError(f"make the directory {path}", error.errno) from None
+
+
+def remove(path):
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise KernelError(f"remove {path}", error.errno) from None

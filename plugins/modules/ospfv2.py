@@ -1,0 +1,204 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the vtep.fabric maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ospfv2
+version_added: "0.1.0"
+short_description: Set up OSPFv2 in FRR
+description:
+  - Makes this host an OSPFv2 router (RFC 2328) by FRR's C(ospfd), so that VTEPs reach one another's IPv4 loopbacks.
+  - Structured input becomes configuration lines of C(router ospf) and C(interface). Lines are compared in FRR's own form,
+    given to FRR in one C(vtysh) process, read back, and saved.
+  - Interfaces are put into areas one by one. FRR refuses this while there are lines C(network ... area) of others.
+  - Other people's configuration in the same FRR is left alone.
+options:
+  interfaces:
+    description: Settings of interfaces. Interfaces that are not named are left as they are.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: The device's name, at most once. It need not exist yet.
+        type: str
+        required: true
+      area:
+        description:
+          - The area that the interface joins, V(0) to V(4294967295) or in dotted form, the command C(ip ospf area).
+          - Moving an interface to another area ends its adjacencies.
+        type: str
+      network:
+        description:
+          - The network type, the command C(ip ospf network) (RFC 2328, section 1.2). FRR's default for Ethernet is V(broadcast).
+          - V(point-to-point) saves the election of a designated router, but needs a link with exactly two routers. On a
+            segment with more it never converges.
+        type: str
+        choices: [broadcast, point-to-point, point-to-multipoint]
+      cost:
+        description:
+          - The cost of sending over the interface, V(1) to V(65535), the command C(ip ospf cost). FRR's default is
+            100000 Mbit/s divided by the interface's speed, V(10) where the speed is unknown.
+        type: int
+      hello_interval:
+        description:
+          - Seconds between two hellos, V(1) to V(65535), the command C(ip ospf hello-interval). FRR's default is V(10)
+            (RFC 2328, appendix C.3). All routers of a link must agree.
+        type: int
+      dead_interval:
+        description:
+          - Seconds without a hello after which a neighbour is dead, V(1) to V(65535), longer than the hello interval, the
+            command C(ip ospf dead-interval). FRR's default is V(40), also when the hello interval is another one. All
+            routers of a link must agree.
+        type: int
+      retransmit_interval:
+        description:
+          - Seconds until an unacknowledged LSA is sent again, V(1) to V(65535), the command
+            C(ip ospf retransmit-interval). FRR's default is V(5).
+        type: int
+      priority:
+        description:
+          - Priority in the election of the designated router, V(0) to V(255), the command C(ip ospf priority). FRR's
+            default is V(1). A router with V(0) is never elected.
+        type: int
+      passive:
+        description:
+          - Tell the interface's prefixes, but send and accept nothing on it, the command C(ip ospf passive). Right for
+            loopbacks. FRR's default is V(false).
+        type: bool
+      mtu_ignore:
+        description:
+          - Form an adjacency also when the neighbour's MTU differs, the command C(ip ospf mtu-ignore). FRR's default is
+            V(false). An underlay whose MTUs differ loses large VXLAN packets, so better mend the MTU.
+        type: bool
+      bfd:
+        description:
+          - V(true) watches the neighbours with BFD (RFC 5882), the command C(ip ospf bfd). Any other word than V(true)
+            and V(false) is the name of a BFD profile in FRR, whose timers it then takes. FRR's default is V(false).
+        type: str
+      authentication:
+        description:
+          - Cryptographic authentication (RFC 2328, appendix D.3), the commands C(ip ospf authentication message-digest) and
+            C(ip ospf message-digest-key). It proves who sent a packet and hides nothing.
+          - Keys under other numbers that others have set stay, so that a key can be replaced without loss.
+        type: dict
+        suboptions:
+          key_id:
+            description: The key's number, V(1) to V(255). Both sides must agree.
+            type: int
+            required: true
+          algorithm:
+            description:
+              - The algorithm.
+            type: str
+            choices: [md5]
+            default: md5
+          key:
+            description:
+              - The secret, of printable ASCII characters without blanks and question marks. At most 16.
+            type: str
+            required: true
+  redistribute:
+    description: Routes of other sources to tell as external ones, the command C(redistribute).
+    type: list
+    elements: dict
+    suboptions:
+      protocol:
+        description: The source, at most once. V(connected) are the host's own prefixes.
+        type: str
+        required: true
+        choices: [babel, bgp, connected, eigrp, isis, kernel, nhrp, openfabric, rip, static]
+      metric:
+        description: Metric of the external routes, V(0) to V(16777214). FRR's default is V(20).
+        type: int
+      metric_type:
+        description:
+          - V(1) adds the cost inside the network to the metric, V(2) compares the metric alone first (RFC 2328, section 16.4).
+        type: int
+        choices: [1, 2]
+        default: 2
+      route_map:
+        description: A route map in FRR that selects and changes the routes. The module does not make it.
+        type: str
+extends_documentation_fragment: vtep.fabric.ospf
+seealso:
+  - module: vtep.fabric.ospfv2_info
+  - module: vtep.fabric.ospfv3
+"""
+
+EXAMPLES = r"""
+- name: Route the loopback over eth0
+  vtep.fabric.ospfv2:
+    router_id: 203.0.113.1
+    interfaces:
+      - {name: lo, area: 0, passive: true}
+      - {name: eth0, area: 0, hello_interval: 1, dead_interval: 3}
+    timers:
+      lsa_min_arrival: 0
+
+- name: Two areas, with authentication and BFD on one link
+  vtep.fabric.ospfv2:
+    router_id: 203.0.113.1
+    areas:
+      - {area: 0}
+      - {area: 1, type: stub}
+    interfaces:
+      - name: eth0
+        area: 0
+        network: point-to-point
+        bfd: true
+        authentication: {key_id: 1, key: "{{ underlay_key }}"}
+      - {name: eth1, area: 1}
+    redistribute:
+      - {protocol: static, metric: 10}
+
+- name: Remove what the module has set
+  vtep.fabric.ospfv2:
+    state: absent
+"""
+
+RETURN = r"""
+added:
+  description: Configuration lines that were added to what runs, or in check mode would be. Keys are hidden.
+  returned: success
+  type: list
+  elements: str
+  sample: ["router ospf", "interface eth0: ip ospf area 0.0.0.0"]
+removed:
+  description: Configuration lines that were removed from what runs.
+  returned: success
+  type: list
+  elements: str
+  sample: ["interface eth0: ip ospf cost 20"]
+saved:
+  description: The file that was changed so that the lines survive a reboot. Empty where no file was changed.
+  returned: success
+  type: str
+  sample: /etc/frr/frr.conf
+started:
+  description: FRR's daemons that were started.
+  returned: success
+  type: list
+  elements: str
+  sample: [ospfd]
+stopped:
+  description: FRR's daemons that were switched off, since the module had switched them on and nothing uses them.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible.ospf import V2, Ospf, spec
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible.run import run
+
+
+def main():
+    run(AnsibleModule(argument_spec=spec(V2), supports_check_mode=True), Ospf(V2))
+
+
+if __name__ == "__main__":
+    main()
