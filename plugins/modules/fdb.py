@@ -98,6 +98,7 @@ options:
         value, and C(router), C(self), C(master), C(permanent), C(static), C(dynamic). They mean what they mean in
         O(entries). Blank lines and lines that begin with C(#) are skipped. A MAC with several destinations takes a
         line for each.
+      - A large text travels as a temporary file, which an action plugin of the module's name takes care of.
     type: str
   src:
     description: A file on the host that holds such a text.

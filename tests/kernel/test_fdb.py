@@ -449,7 +449,7 @@ def test_src(tmp_path):
     file.write_text(f"# ours\n{MAC} dst {A}\n")
     assert counts(src=str(file)) == (1, 0, 0, 0)
     file.write_text(f"{MAC} dst {A}\n{MAC} dst {B}\n")
-    with pytest.raises(InputError, match="fdb row 2: dst"):
+    with pytest.raises(InputError, match="table row 2: dst"):
         run(src=str(file))
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="UTF-8"):

@@ -74,7 +74,7 @@ class FdbResource(Resource):
             if params["entries"] is not None:
                 rows = model.from_entries(params["entries"], devs, absent)
             elif params["src"] is not None:
-                rows = model.from_table(_content(params["src"]), devs, absent, params["src"])
+                rows = model.from_table(_content(params["src"]), devs, absent)
             else:
                 rows = model.from_table(params["table"], devs, absent)
         except InputError as error:

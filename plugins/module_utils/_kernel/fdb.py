@@ -168,6 +168,8 @@ class Fdb:
         if datagrams is None:
             return self._ask(wanted, device, singles, compare)
         keys = wanted.keys()
+        if datagrams == []:
+            return Seen(device, missing=list(singles))
         if compare and wanted.target == SELF:
             images = self._images(wanted, device, singles)
             rows = self._others(datagrams, wanted.target, device, images)
@@ -225,7 +227,8 @@ class Fdb:
         """All datagrams of a dump as a list, or None when there are more than so many rows."""
         got, count = [], 0
         for data, stride in datagrams:
-            got.append((data, stride))
+            if data:
+                got.append((data, stride))
             count += len(data) // (stride or BODY + 12 + TAIL)
             if count > limit:
                 self.close()  # ends the dump

@@ -197,7 +197,7 @@ class Rows:
 # Reading what the user wrote
 
 
-def from_table(text, devs, absent=False, name="table"):
+def from_table(text, devs, absent=False):
     """Rows from text in the words of `bridge fdb`. Raises InputError with every fault, each with its line."""
     faults = Faults()
     numbers = []
@@ -205,7 +205,7 @@ def from_table(text, devs, absent=False, name="table"):
     def number(i):
         if not numbers:
             numbers.append(array("I", line_numbers(text)))
-        return f"{name} row {numbers[0][i]}"
+        return f"table row {numbers[0][i]}"
 
     macs, index, ways, bad = [], [], [], {}
     known, seen = {}, {}

@@ -7,7 +7,7 @@ distinct line end once, and handles keys by the column.
 
 from __future__ import annotations
 
-CHUNK = 1 << 18  # characters cut into lines at a time: the cut lines of a whole table would take ten times its size
+CHUNK = 1 << 16  # characters cut into lines at a time: the cut lines of a whole table would take ten times its size
 FAULTS = 19  # faults told one by one; the rest is counted
 
 

@@ -1,0 +1,95 @@
+"""The fdb modules as Ansible runs them, in a private network namespace: forms, check mode, diff, messages, echo."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+
+ROOT = Path(__file__).parents[2]
+ZERO = "00:00:00:00:00:00"
+LINK = "ip link add vxlan100 type vxlan id 100 dstport 4789 local 2001:db8:9::1"
+
+
+def play(tmp_path, *tasks):
+    """The results of the tasks, in order; a failure is a result as well. And all that Ansible printed."""
+    for number, task in enumerate(tasks):
+        task.update(register=f"result{number}", failed_when=False)
+    results = ", ".join(f"result{number}" for number in range(len(tasks)))
+    tell = {"content": "{{ [" + results + "] | to_json }}", "dest": str(tmp_path / "results"), "mode": "0600"}
+    tell = {"ansible.builtin.copy": tell, "check_mode": False, "diff": False}
+    book = [{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [*tasks, tell]}]
+    (tmp_path / "play.yml").write_text(json.dumps(book))
+    command = [Path(sys.executable).parent / "ansible-playbook", "-v", "-i", "localhost,", tmp_path / "play.yml"]
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote"),
+    }
+    inside = f"ip link set lo up && {LINK} && exec " + shlex.join(map(str, command))
+    done = subprocess.run(
+        ["unshare", "--net", "sh", "-c", inside],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads((tmp_path / "results").read_text()), done.stdout + done.stderr
+
+
+def fdb(task=None, **arguments):
+    return {"vtep.fabric.fdb": {"dev": "vxlan100", **arguments}, **(task or {})}
+
+
+def test_a_small_table(tmp_path):
+    entries = [
+        {"mac": ZERO, "dst": ["2001:db8:2::1", "2001:db8:3::1"]},
+        {"mac": "50:54:33:00:00:01", "dst": "2001:db8:2::1"},
+    ]
+    table = f"{ZERO} dst 2001:db8:3::1\n50:54:33:00:00:01 dst 2001:db8:3::1 vni 7"
+    results, _ = play(
+        tmp_path,
+        fdb({"check_mode": True, "diff": True}, entries=entries),
+        fdb({"diff": True}, entries=entries),
+        fdb(entries=entries),
+        fdb({"diff": True}, table=table, purge="owned"),
+        {"vtep.fabric.fdb_info": {"dev": "vxlan100"}},
+        fdb(table="50:54:33:00:00:01 dst 2001:db8:3::1", src="/dev/null"),
+        fdb(table="50:54:33:00:00:0x dst 2001:db8:3::1\n50:54:33:00:00:02 dst 2001:db8:3::1 vni 0"),
+    )
+    checked, done, again, changed, info, both, bad = results
+    assert checked["changed"] and checked["rows"] == done["rows"] and checked["diff"] == done["diff"]
+    assert done["rows"] == {"added": 3, "changed": 0, "removed": 0, "unchanged": 0, "shared": 0}
+    assert done["diff"]["after"].splitlines()[0] == f"{ZERO} dev vxlan100 dst 2001:db8:2::1 self permanent"
+    assert not again["changed"] and again["rows"]["unchanged"] == 3 and again["sample"] == []
+    assert changed["rows"] == {"added": 0, "changed": 1, "removed": 1, "unchanged": 1, "shared": 0}
+    assert changed["diff"]["before"].count("\n") == 2 and "vni 7" in changed["diff"]["after"]
+    assert {(row["mac"], row["dst"], row.get("vni"), row["owned"]) for row in info["fdb"]} == {
+        ("50:54:33:00:00:01", "2001:db8:3::1", 7, True),
+        (ZERO, "2001:db8:3::1", None, True),
+    }
+    assert "mutually exclusive" in both["msg"]
+    assert bad["msg"].startswith("nothing was changed: ") and len(bad["faults"]) == 2
+    assert "row 1: mac: '50:54:33:00:00:0x'" in bad["msg"] and "row 2: vni: '0'" in bad["msg"]
+
+
+def test_a_large_table_leaves_nothing_on_the_host_nor_in_the_output(tmp_path):
+    lines = [f"50:54:33:00:{i >> 8:02x}:{i & 255:02x} dst 2001:db8:{i % 9 + 1}::1" for i in range(5000)]
+    broken = [*lines[:-1], "50:54:33:00:zz:01 dst 2001:db8:1::1"]
+    results, printed = play(
+        tmp_path, fdb(table="\n".join(lines)), fdb(table="\n".join(lines)), fdb(table="\n".join(broken))
+    )
+    done, again, bad = results
+    assert done["rows"]["added"] == 5000 and done["changed"] and len(done["sample"]) == 10
+    assert again["rows"]["unchanged"] == 5000 and not again["changed"]
+    assert "table row 5000: mac: '50:54:33:00:zz:01'" in bad["msg"]
+    assert len(printed) < 10_000
+    assert not any((tmp_path / "remote").iterdir())
