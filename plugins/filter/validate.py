@@ -12,7 +12,7 @@ description:
   - Reads the fabric's words of all hosts in group C(vteps), checks them and how they fit together, and returns every fault
     at once. Each names the host, or C(fabric), then the key, the value and what to do.
   - Bad data of whatever type is a fault, never an error of the filter.
-  - Where a host has a variable C(vtep_host), the result of module M(vtep.fabric.host_info), its interfaces and their MTU
+  - Where a host has a variable C(preflight_host), the result of module M(vtep.fabric.host_info), its interfaces and their MTU
     are checked as well. Elsewhere those checks are left out.
   - The collection's page on the inventory explains each word.
 positional: _input, groups, variant

@@ -63,7 +63,7 @@ EXAMPLES = r"""
 - name: The host must be fit for VXLAN with OSPFv3
   vtep.fabric.host_info:
     require: [root, writable, pyroute2, vxlan, frr]
-  register: vtep_host
+  register: preflight_host
 """
 
 RETURN = r"""

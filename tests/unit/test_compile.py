@@ -197,7 +197,7 @@ def test_loopback_device():
         ({"features": {"dummy": True}}, "lo", "lo"),
         (None, "loop7", "loop7"),
     ):
-        hosts["s1"].update(vtep_host=known, vtep_loopback_device=wanted)
+        hosts["s1"].update(preflight_host=known, vtep_loopback_device=wanted)
         fabric, faults = plan.read(words, hosts, "unicast-static-flood")
         assert not faults
         found = plan.compile_host(fabric, "unicast-static-flood", "s1")["underlay"]

@@ -30,7 +30,7 @@ def fabric():
             "vtep_address": [f"2001:db8:{n}::1", f"203.0.113.{n}"],
             "vtep_underlay_interfaces": ["eth0"],
             "vtep_access_ports": [{"dev": "eth1", "vni": 100}],
-            "vtep_host": {
+            "preflight_host": {
                 "interfaces": {
                     "lo": {"mtu": 65536},
                     "eth0": {"mtu": 1570},
@@ -169,8 +169,8 @@ ONE = [
         ["s3: vtep_access_ports: the host has no interface eth7", "it has eth0"],
     ),
     ("s1 vtep_loopback_device", "lo/1", ["s1: vtep_loopback_device: 'lo/1' is not a device name"]),
-    ("s1 vtep_host features dummy", False, []),
-    ("s1 vtep_host", "up", ["s1: vtep_host: 'up' is not a result of module vtep.fabric.host_info"]),
+    ("s1 preflight_host features dummy", False, []),
+    ("s1 preflight_host", "up", ["s1: preflight_host: 'up' is not a result of module vtep.fabric.host_info"]),
     # OSPF
     ("s1 underlay_ospf_hello_interval", 0, ["s1: underlay_ospf_hello_interval: 0", "1 to 65535"]),
     ("s1 underlay_ospf_area", "backbone", ["s1: underlay_ospf_area: 'backbone'"]),
@@ -184,12 +184,16 @@ ONE = [
         MTU := ["s1: vtep_underlay_interfaces: eth0 has MTU 1570, and VNI 100 with MTU 1501 needs 1571"],
     ),
     (
-        "s1 vtep_host interfaces eth0 mtu",
+        "s1 preflight_host interfaces eth0 mtu",
         1569,
         ["s1: ", "eth0 has MTU 1569", "needs 1570", "mtu: 1570", "1499 at most"],
     ),
     ("s1 vtep_underlay_interfaces", [{"dev": "eth0", "mtu": 1500}], ["eth0 has MTU 1500", "needs 1570"]),
-    ("s3 vtep_host interfaces eth1 mtu", 1400, ["s3: vtep_access_ports: eth1 has MTU 1400, and VNI 100 has MTU 1500"]),
+    (
+        "s3 preflight_host interfaces eth1 mtu",
+        1400,
+        ["s3: vtep_access_ports: eth1 has MTU 1400, and VNI 100 has MTU 1500"],
+    ),
     # endpoints
     (
         "fabric_endpoints 0 mac",
@@ -318,9 +322,9 @@ def test_mtu_over_ipv4_needs_20_less():
     words, hosts = fabric()
     words["fabric_underlay_family"] = 4
     for host in hosts.values():
-        host["vtep_host"]["interfaces"]["eth0"]["mtu"] = 1550
+        host["preflight_host"]["interfaces"]["eth0"]["mtu"] = 1550
     assert plan.read(words, hosts, FLOOD)[1] == []
-    hosts["s2"]["vtep_host"]["interfaces"]["eth0"]["mtu"] = 1549
+    hosts["s2"]["preflight_host"]["interfaces"]["eth0"]["mtu"] = 1549
     (fault,) = plan.read(words, hosts, FLOOD)[1]
     assert "eth0 has MTU 1549, and VNI 100 with MTU 1500 needs 1550 (VXLAN over IPv4 adds 50)" in fault
 
@@ -331,7 +335,7 @@ def test_mtu_counts_only_a_hosts_own_segments():
     def change(words, hosts):
         words["fabric_segments"][1]["mtu"] = 9000
         for host in ("s1", "s2"):
-            hosts[host]["vtep_host"]["interfaces"].update(eth0={"mtu": 9070}, eth2={"mtu": 9000})
+            hosts[host]["preflight_host"]["interfaces"].update(eth0={"mtu": 9070}, eth2={"mtu": 9000})
 
     assert faults_of(change) == []
 
@@ -340,14 +344,14 @@ def test_without_host_facts_nothing_is_said_of_them():
     def change(words, hosts):
         words["fabric_segments"][0]["mtu"] = 10000
         for host in hosts.values():
-            host["vtep_host"] = None
+            host["preflight_host"] = None
 
     assert faults_of(change) == []
 
 
 def test_dummy_loopback_on_a_kernel_without():
     def change(words, hosts):
-        hosts["s1"]["vtep_host"]["features"]["dummy"] = False
+        hosts["s1"]["preflight_host"]["features"]["dummy"] = False
         hosts["s1"]["vtep_loopback_device"] = "loop0"
 
     (fault,) = faults_of(change)
@@ -356,7 +360,7 @@ def test_dummy_loopback_on_a_kernel_without():
 
 def test_vlan_on_a_kernel_without():
     def change(words, hosts):
-        hosts["s3"]["vtep_host"]["features"]["vlan"] = False
+        hosts["s3"]["preflight_host"]["features"]["vlan"] = False
         hosts["s3"]["vtep_access_ports"] = [{"dev": "eth1", "vlan": 7}]
 
     (fault,) = faults_of(change)

@@ -204,8 +204,8 @@ def places(data, way=()):
 def test_a_sound_fabric_with_one_piece_of_junk(given_fabric, variant, piece, seed):
     words, hosts = copy.deepcopy(given_fabric)
     for host in hosts.values():
-        host["vtep_host"] = {"interfaces": {"eth0": {"mtu": 1600}}, "features": {"dummy": True}}
-        host["vtep_host"]["interfaces"].update({f"p{s['vni']}": {"mtu": 1500} for s in words["fabric_segments"]})
+        host["preflight_host"] = {"interfaces": {"eth0": {"mtu": 1600}}, "features": {"dummy": True}}
+        host["preflight_host"]["interfaces"].update({f"p{s['vni']}": {"mtu": 1500} for s in words["fabric_segments"]})
         host.update(underlay_ospf_hello_interval=1, underlay_ospf_authentication={"key_id": 1, "key": "k"})
     assert plan.read(words, hosts, variant)[1] == []
     *way, last = random.Random(seed).choice(

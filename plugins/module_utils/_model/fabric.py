@@ -17,7 +17,7 @@ HOST_WORDS = (
     "vtep_access_ports",
     "vtep_router_id",
     "vtep_loopback_device",
-    "vtep_host",
+    "preflight_host",
     "underlay_ospf_area",
     "underlay_ospf_network",
     "underlay_ospf_cost",

@@ -112,7 +112,7 @@ def read_host(words):
             raise ValueError(f"{reading.shown(value)} is not a result of module vtep.fabric.host_info; leave it out")
         return value
 
-    found = words.get("vtep_host", mapping) or {}
+    found = words.get("preflight_host", mapping) or {}
     interfaces, features = found.get("interfaces"), found.get("features")
     if isinstance(interfaces, dict):
         interfaces = {name: known if isinstance(known, dict) else {} for name, known in interfaces.items()}
