@@ -192,8 +192,8 @@ options:
   reserved_bits: &reserved_bits
     description: >-
       Which bits of the 8-byte VXLAN header must be zero in packets that are received, as a 64-bit number such as
-      C(0xf7ffffff000000ff). Needs Linux 6.14. Not live, and with a value of one's own nothing else is either, since
-      the kernel puts it back to its default with each change.
+      C(0xf7ffffff000000ff). Needs Linux 6.14. Not live. On such kernels a device with a value of one's own, or with
+      O(gbp), O(gpe) or O(remcsum_rx), takes no live change at all, since each would put this back.
     type: str
   mc_route: &mc_route
     description: >-

@@ -67,7 +67,7 @@ class Kernel:
         own = set(operation.values) - set(FRESH) - set(PORT)
         if one.kind == "vxlan" and own:
             assert all(vxlan.OPTIONS[option].live for option in own)
-            has["reserved_bits"] = vxlan.default_reserved_bits(has)
+            assert has["reserved_bits"] == vxlan.RESERVED_AFTER_A_CHANGE
             if operation.values.get("dev") == "":
                 has["dev"] = one.has["dev"]
         if "port.learning" in operation.values:

@@ -234,6 +234,17 @@ def test_reserved_bits_of_ones_own_allow_no_live_change():
     assert told.operations[1].values["reserved_bits"] == "0x70000000000000ff"
 
 
+def test_a_device_that_uses_reserved_bits_allows_no_live_change():
+    with pytest.raises(RefusedError, match=r"ttl \(0 -> 5\) cannot change"):
+        plan(wanted(ttl=5), state(found(gbp=True)))
+    told = plan(wanted(ttl=5, recreate=True), state(found(gbp=True)))
+    assert "reserved_bits" not in told.operations[1].values
+    # Kernels before 6.14 have no such attribute, and take the change.
+    old = found(gbp=True)
+    del old.has["reserved_bits"]
+    assert values(plan(wanted(ttl=5), state(old))) == [{"ttl": 5}]
+
+
 def test_two_devices_on_one_vni_and_port():
     there = state(found("vxlan1", id=5))
     with pytest.raises(InputError) as told:

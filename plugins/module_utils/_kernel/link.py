@@ -145,8 +145,8 @@ class Links:
         attributes, data = [("IFLA_IFNAME", name)], []
         for option, value in wanted.items():
             group = table[option].group
-            if value == "" or (value is False and table[option].form in ("flag", "inheritflag")):
-                continue
+            if value == "" or (isinstance(value, bool) and value == table[option].default):
+                continue  # remcsum_rx false, sent, takes its bits out of reserved_bits all the same
             (data if group == "data" else attributes).append(_carried(table[option], value))
         info = [("IFLA_INFO_KIND", kind)]
         if data:

@@ -90,6 +90,8 @@ DEFAULTS = {attribute.option: attribute.default for attribute in ATTRIBUTES if a
 # Bits of the VXLAN header that a device uses itself, by option (include/net/vxlan.h); the others are reserved.
 USED_BITS = 0x08000000_FFFFFF00
 USED_BITS_BY = {"remcsum_rx": 0x00200000_000000FF, "gbp": 0x80FFFFFF_00000000, "gpe": 0x350000FF_00000000}
+# A device's reserved_bits after any live change, whatever it uses: vxlan_nl2conf looks at the request only (6.14 to 6.18).
+RESERVED_AFTER_A_CHANGE = f"0x{~USED_BITS & (2**64 - 1):016x}"
 # What tells two devices with one VNI and port apart (VXLAN_F_RCV_FLAGS): they use different sockets.
 SOCKET = ("gbp", "gpe", "udp_zero_csum6_rx", "remcsum_rx", "remcsum_nopartial", "external", "vnifilter")
 # What a GPE device may not have (VXLAN_F_ALLOWED_GPE names what it may).
@@ -215,6 +217,8 @@ def default_reserved_bits(has):
 
 def check_final(device, final, exists):
     """Faults of a device as it will be: what it has, or a new one's defaults, with what is wanted on top."""
+    if "reserved_bits" not in device.wanted:
+        final = dict(final, reserved_bits=None)
     faults = conflicts(final)
     if not exists and not final.get("id") and not final.get("external"):
         faults.append("id: a new VXLAN device needs it (or external: true)")

@@ -13,7 +13,8 @@ from . import link
 # - before 6.15 a new multicast group is joined, and the old one left, only when the device comes up;
 # - the default FDB row keeps the old `dev`, unless the destination changes in the same request;
 # - taking `dev` away leaves it in the default destination;
-# - any change puts reserved_bits back to their default.
+# - since 6.14 any change puts reserved_bits to the default of a device without gbp, gpe and remcsum_rx, so that one with
+#   them drops what it is for.
 
 
 JOINS_LIVE = (6, 15)  # kernel commit d42d54336834; some older stable kernels have it too, and bounce in vain
@@ -35,7 +36,7 @@ class Kind(link.Kind):
 
     def kept(self, found):
         kept = super().kept(found)
-        if kept.get("reserved_bits") == model.default_reserved_bits(found.has):
+        if kept.get("reserved_bits") in (model.default_reserved_bits(found.has), model.RESERVED_AFTER_A_CHANGE):
             del kept["reserved_bits"]
         return kept
 
@@ -57,8 +58,8 @@ class Kind(link.Kind):
         if changes.get("dev") == "":
             options.append("dev")
         own = any(option in changes for option in model.DEFAULTS)
-        custom = found.has.get("reserved_bits") not in (None, model.default_reserved_bits(found.has))
-        if own and custom and not options:
+        spoilt = found.has.get("reserved_bits") not in (None, model.RESERVED_AFTER_A_CHANGE)
+        if own and spoilt and not options:
             options = [option for option in changes if option in model.DEFAULTS]
         return options
 
