@@ -37,6 +37,7 @@ def main():
         else:
             params = filled(request["params"], ospf.spec(protocol))
             answer = dataclasses.asdict(converge(ospf.Ospf(protocol), params, request["check"]))
+            answer.update(answer.pop("result"))
     except FabricError as error:
         answer = {"error": str(error), "kind": type(error).__name__}
     json.dump(answer, sys.stdout)

@@ -144,7 +144,9 @@ class Host(Namespaces):
 
     def pids(self):
         """{daemon: process id}"""
-        found = self.sh('for f in /run/frr/*.pid; do echo "$(basename $f .pid) $(cat $f)"; done').split()
+        found = self.sh(
+            'shopt -s nullglob; for f in /run/frr/*.pid; do echo "$(basename $f .pid) $(cat $f)"; done'
+        ).split()
         return dict(zip(found[::2], found[1::2]))
 
     def module(self, module, check=False, patience=None, **params):

@@ -34,7 +34,7 @@ _NOISE = re.compile(
     r"(\[\d+\|\w+\] )?(sending configuration|done)?"
     r"|Waiting for children to finish applying config\.\.\."
     r"|(\[\d+\|\w+\] )?Configuration file\[.*\] processing failure: \d+"
-    r"|For this router-id change to take effect, .*"
+    r"|For this router-id change to take effect.*"
 )
 _NUMBERED = re.compile(r"line (\d+): (.*)")
 
