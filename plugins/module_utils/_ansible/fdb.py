@@ -9,7 +9,7 @@ from .._kernel.fdb import Fdb, check_vias
 from .._model import fdb as model
 from .._model import values
 from .._model.errors import InputError
-from .._plan.fdb import plan
+from .._plan import fdb as planner
 from .run import Outcome, Resource
 
 SAMPLE = 10  # rows named in the result
@@ -84,7 +84,7 @@ class FdbResource(Resource):
         return Desired(devs, model.split(rows), params["state"], params["purge"])
 
     def read(self, desired):
-        names = dict.fromkeys([*desired.devs, *(dev for dev, _ in desired.tables)])
+        names = dict.fromkeys([*desired.devs, *(dev for dev, target in desired.tables)])
         self.devices = {name: self.kernel.device(name) for name in names}
         tables = dict(desired.tables)
         faults = []
@@ -111,31 +111,31 @@ class FdbResource(Resource):
         return bool(device) and (device.kind == "vxlan") == (table.target == model.SELF)
 
     def plan(self, desired, observed):
-        return plan(observed, desired.state, desired.purge)
+        return planner.plan(observed, desired.state, desired.purge)
 
-    def apply(self, made):
+    def apply(self, plan):
         faults = []
-        for table in {id(operation.table): operation.table for operation in made.operations}.values():
+        for table in {id(operation.table): operation.table for operation in plan.operations}.values():
             if not self.devices[table.dev]:
                 faults.append(f"dev: there is no device {table.dev}; make it first")
             faults += check_vias(table)
         if faults:
             raise InputError(faults)
-        for operation in made.operations:
+        for operation in plan.operations:
             self.kernel.write(operation, self.devices[operation.table.dev])
 
-    def verify(self, desired, made):
+    def verify(self, desired, plan):
         """Ask the kernel for every row that was touched; what a second plan would do is what is wrong."""
         wrong = []
         touched = {}
-        for table, positions in made.added + [(table, [i]) for table, i, _ in made.changed]:
+        for table, positions in plan.added + [(table, [i]) for table, i, old in plan.changed]:
             touched.setdefault(id(table), (table, []))[1].extend(positions)
         again = self._again([table.subset(positions) for table, positions in touched.values()], "present")
         wrong += [f"{table.text(i)} is missing" for table, positions in again.added for i in positions]
         wrong += [f"{found.text()} stands where {table.text(i)} should" for table, i, found in again.changed]
         # Rows without a state that stays come back by themselves: the kernel learns them from the next frame.
         gone = {}
-        for found in made.removed:
+        for found in plan.removed:
             if found.way.state != "dynamic":
                 key = (found.way.dev, found.way.target)
                 table = gone.setdefault(key, model.Wanted(*key, []))
@@ -150,20 +150,20 @@ class FdbResource(Resource):
         for table in tables:
             device = self.devices[table.dev]
             pairs.append((table, self.kernel.look(table, device, compare=state == "present")))
-        return plan(pairs, state)
+        return planner.plan(pairs, state)
 
-    def outcome(self, desired, observed, made, checking):
-        added = sum(len(positions) for _, positions in made.added)
-        changed, removed = len(made.changed), len(made.removed)
+    def outcome(self, desired, observed, plan, checking):
+        added = sum(len(positions) for table, positions in plan.added)
+        changed, removed = len(plan.changed), len(plan.removed)
         wanted = 0 if desired.state == "absent" else sum(len(table) for table in desired.tables.values())
         share = SAMPLE // max(bool(added) + bool(changed) + bool(removed), 1)
-        sample = [f"added {row}" for row in islice(_new(made), share)]
-        sample += [f"changed {old.text()} to {table.text(i)}" for table, i, old in made.changed[:share]]
-        sample += [f"removed {found.text()}" for found in made.removed[:share]]
-        before = chain((old.text() for _, _, old in made.changed), (found.text() for found in made.removed))
-        after = chain((table.text(i) for table, i, _ in made.changed), _new(made))
+        sample = [f"added {row}" for row in islice(_new(plan), share)]
+        sample += [f"changed {old.text()} to {table.text(i)}" for table, i, old in plan.changed[:share]]
+        sample += [f"removed {found.text()}" for found in plan.removed[:share]]
+        before = chain((old.text() for table, i, old in plan.changed), (found.text() for found in plan.removed))
+        after = chain((table.text(i) for table, i, old in plan.changed), _new(plan))
         return Outcome(
-            changed=bool(made),
+            changed=bool(plan),
             before=_lines(before, changed + removed) if self.diff else "",
             after=_lines(after, changed + added) if self.diff else "",
             header="rows that differ in the FDB of " + ", ".join(self.devices),
@@ -173,7 +173,7 @@ class FdbResource(Resource):
                     "changed": changed,
                     "removed": removed,
                     "unchanged": max(wanted - added - changed, 0),
-                    "shared": len(made.shared),
+                    "shared": len(plan.shared),
                 },
                 "sample": sample,
             },

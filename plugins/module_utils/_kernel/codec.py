@@ -52,7 +52,7 @@ def messages(data):
     """(type, flags, sequence number, start, end) of each message in a datagram; header included, padding not."""
     at = 0
     while at + 16 <= len(data):
-        length, kind, flags, seq, _ = HEADER.unpack_from(data, at)
+        length, kind, flags, seq, dummy = HEADER.unpack_from(data, at)
         if length < 16 or at + length > len(data):
             break
         yield kind, flags, seq, at, at + length
@@ -70,18 +70,18 @@ def stride(data):
 
 
 def error(data, start, end, flags):
-    """(errno, the kernel's words or None, where the request's copy begins) of an NLMSG_ERROR or NLMSG_DONE."""
+    """(errno, the kernel's words or None) of an NLMSG_ERROR or NLMSG_DONE. The request's copy begins at start + 20."""
     if start + 20 > end:
-        return 0, None, end
+        return 0, None
     errno = -S32.unpack_from(data, start + 16)[0]
     at = start + 20
     if not flags & NLM_F_ACK_TLVS:
-        return errno, None, at
+        return errno, None
     if at + 16 <= end:
         copied = HEADER.unpack_from(data, at)[0]
         at += 16 if flags & NLM_F_CAPPED else align(copied)
     text = attributes(data, at, end).get(NLMSGERR_ATTR_MSG)
-    return errno, text.rstrip(b"\0").decode("utf-8", "replace") if text else None, start + 20
+    return errno, text.rstrip(b"\0").decode("utf-8", "replace") if text else None
 
 
 def number(payload, default=None):

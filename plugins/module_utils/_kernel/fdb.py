@@ -42,7 +42,7 @@ IFLA_VXLAN_ID, IFLA_VXLAN_GROUP, IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL, IFLA_VXLAN_P
 IFLA_VXLAN_GROUP6, IFLA_VXLAN_LOCAL6, IFLA_VXLAN_COLLECT_METADATA = 16, 17, 25
 
 # linux/neighbour.h
-NDMSG = struct.Struct("=BBHiHBB")  # family, padding, interface, state, flags, type
+NDMSG = struct.Struct("=B3xiHBB")  # family, interface, state, flags, type
 NDA_DST, NDA_LLADDR, NDA_CACHEINFO, NDA_VLAN, NDA_PORT, NDA_VNI, NDA_IFINDEX = 1, 2, 3, 5, 6, 7, 8
 NDA_MASTER, NDA_LINK_NETNSID, NDA_SRC_VNI, NDA_NH_ID, NDA_FLAGS_EXT = 9, 10, 11, 13, 15
 NAMING = (NDA_NH_ID, NDA_DST, NDA_PORT, NDA_VNI, NDA_IFINDEX, NDA_SRC_VNI, NDA_VLAN)  # in the kernel's order
@@ -150,7 +150,7 @@ class Fdb:
         if not device:
             floods = set(wanted.floods())
             return Seen(None, missing=[i for i in range(len(wanted)) if i not in floods])
-        for _ in range(3):
+        for _dummy in range(3):
             try:
                 return self._look(wanted, device, complete, compare)
             except rtnl.Interrupted:
@@ -218,7 +218,7 @@ class Fdb:
 
     def _dump(self, target, device):
         """The datagrams of a table's dump, with the stride of their messages."""
-        body = NDMSG.pack(AF_BRIDGE, 0, 0, device.index if target == SELF else 0, 0, 0, 0)
+        body = NDMSG.pack(AF_BRIDGE, device.index if target == SELF else 0, 0, 0, 0)
         if target == MASTER:
             body += codec.attribute(NDA_MASTER, codec.U32.pack(device.master))
         return self.socket.dump(RTM_GETNEIGH, body, f"fdb of {device.name}")
@@ -265,7 +265,7 @@ class Fdb:
                 heads, ends = zip(*[requests[index[i]] for i in some])
                 payload = b"".join(chain.from_iterable(zip(heads, [macs[i] for i in some], ends)))
                 for data in asking.batch(payload):
-                    for kind, flags, _, start, end in codec.messages(data):
+                    for kind, flags, _dummy, start, end in codec.messages(data):
                         if kind == codec.NLMSG_ERROR:
                             seen.missing.append(_not_there(data, start, end, flags, position, wanted))
                             continue
@@ -283,7 +283,7 @@ class Fdb:
         for way in map(device.normal, wanted.ways):
             images.append(_head_image(way) + self._naming(way))
         digests = _expected(filtered, images) if filtered else [1] * len(images)
-        body = NDMSG.pack(AF_BRIDGE, 0, 0, device.index, 0, NTF_SELF, 0) + _LLADDR
+        body = NDMSG.pack(AF_BRIDGE, device.index, 0, NTF_SELF, 0) + _LLADDR
         pieces = []
         for way, digest in zip(wanted.ways, digests):
             # The kernel looks a row up by NDA_VNI where it means the source VNI.
@@ -297,7 +297,7 @@ class Fdb:
         """The row of a message, or None when it is none."""
         if end - start < BODY:
             return None
-        family, _, _, index, nud, flags, _ = NDMSG.unpack_from(data, start + 16)
+        family, index, nud, flags, dummy = NDMSG.unpack_from(data, start + 16)
         given = codec.attributes(data, start + BODY, end)
         mac = given.get(NDA_LLADDR)
         if family != AF_BRIDGE or mac is None or len(mac) != 6:
@@ -339,9 +339,9 @@ class Fdb:
             if name and not device:
                 raise InputError(f"dev: there is no device {name}")
             devices = {device.index: device} if device else {}
-            body = NDMSG.pack(AF_BRIDGE, 0, 0, device.index if device else 0, 0, 0, 0)
-            for data, _ in list(self.socket.dump(RTM_GETNEIGH, body, f"fdb of {name or 'all devices'}")):
-                for kind, _, _, start, end in codec.messages(data):
+            body = NDMSG.pack(AF_BRIDGE, device.index if device else 0, 0, 0, 0)
+            for data, _dummy in list(self.socket.dump(RTM_GETNEIGH, body, f"fdb of {name or 'all devices'}")):
+                for kind, _flags, _seq, start, end in codec.messages(data):
                     if kind != RTM_NEWNEIGH or end - start < BODY:
                         continue
                     index = codec.S32.unpack_from(data, start + 20)[0]
@@ -368,7 +368,7 @@ class Fdb:
             told["link_netnsid"] = codec.number(given[NDA_LINK_NETNSID])
         ages = given.get(NDA_CACHEINFO, b"")
         if len(ages) >= 16:
-            _, used, updated, _ = struct.unpack_from("=IIII", ages)
+            used, updated = struct.unpack_from("=4xII", ages)
             told.update(used=used // USER_HZ, updated=updated // USER_HZ)
         flags = row.flags
         told.update(
@@ -407,7 +407,7 @@ class Fdb:
             nud, ntf = (keep.nud, keep.flags & ~NTF_OFFLOADED) if keep else _state(way)
             end = b"\0\0" + self._naming(way)
             head = codec.HEADER.pack(BODY + 4 + 6 + len(end), RTM_NEWNEIGH, flags, 0, 0)
-            body = NDMSG.pack(AF_BRIDGE, 0, 0, device.index, nud, ntf, 0)
+            body = NDMSG.pack(AF_BRIDGE, device.index, nud, ntf, 0)
             pieces[k] = head[:8], head[12:] + body + _LLADDR, end
         for at in range(0, len(operation.rows), rtnl.BATCH):
             some = operation.rows[at : at + rtnl.BATCH]
@@ -422,7 +422,7 @@ class Fdb:
             payload = []
             for i, found in enumerate(some):
                 index = device.index if found.way.dev == device.name else _index(found.way.dev)
-                body = NDMSG.pack(AF_BRIDGE, 0, 0, index, 0, target, 0)
+                body = NDMSG.pack(AF_BRIDGE, index, 0, target, 0)
                 body += _LLADDR + found.mac + b"\0\0" + found.attributes
                 payload.append(codec.message(RTM_DELNEIGH, codec.NLM_F_REQUEST, i, body))
             # A row that is gone already is as it should be.
@@ -433,7 +433,7 @@ class Fdb:
         for data in self.socket.batch(payload):
             for kind, flags, seq, start, end in codec.messages(data):
                 if kind == codec.NLMSG_ERROR:
-                    errno, text, _ = codec.error(data, start, end, flags)
+                    errno, text = codec.error(data, start, end, flags)
                     if errno not in (0, tolerated):
                         failures.append((seq, errno, text))
         if failures:
@@ -469,8 +469,8 @@ def _head_image(way):
 
 def _not_there(data, start, end, flags, position, wanted):
     """The position of the row that an error answer says is missing; any other error is raised."""
-    errno, text, request = codec.error(data, start, end, flags)
-    given = codec.attributes(data, request + BODY, end)  # the request comes back with the error
+    errno, text = codec.error(data, start, end, flags)
+    given = codec.attributes(data, start + 20 + BODY, end)  # the request comes back with the error
     vni = codec.number(given.get(NDA_VNI))
     i = position(given.get(NDA_LLADDR, b"") + (b"" if vni is None else vni.to_bytes(4, "big")))
     if errno != errnos.ENOENT or i is None:
@@ -485,7 +485,7 @@ def _unlike(data, stride, images):
         starts = range(0, len(data), stride)
         spans = zip(starts, ends)
     else:
-        spans = [(start, end) for kind, _, _, start, end in codec.messages(data) if kind == RTM_NEWNEIGH]
+        spans = [message[3:] for message in codec.messages(data) if message[0] == RTM_NEWNEIGH]
     for start, end in spans:
         if images.pop(data[start + 24 : end - TAIL], None) is None:
             yield start, end

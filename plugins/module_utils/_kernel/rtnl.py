@@ -67,9 +67,9 @@ class Rtnl:
         reply = None
         while True:
             data = self.socket.recv(1 << 16)
-            for got, got_flags, _, start, end in codec.messages(data):
+            for got, got_flags, _dummy, start, end in codec.messages(data):
                 if got == codec.NLMSG_ERROR:
-                    errno, text, _ = codec.error(data, start, end, got_flags)
+                    errno, text = codec.error(data, start, end, got_flags)
                     if errno:
                         raise KernelError(what, errno, text)
                     return reply
@@ -87,9 +87,9 @@ class Rtnl:
             stride = codec.stride(data)
             interrupted = interrupted or bool(data[6:7] and data[6] & codec.NLM_F_DUMP_INTR)
             if not stride or data[4:6] in _LAST:
-                for got, flags, _, start, end in codec.messages(data):
+                for got, flags, _dummy, start, end in codec.messages(data):
                     if got in (codec.NLMSG_DONE, codec.NLMSG_ERROR):
-                        errno, text, _ = codec.error(data, start, end, flags)
+                        errno, text = codec.error(data, start, end, flags)
                         if errno:
                             raise KernelError(what, errno, text)
                         yield data[:start], 0
