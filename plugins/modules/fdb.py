@@ -21,7 +21,7 @@ description:
   - >-
     Rows of another program (C(extern_learn), such as a routing daemon's) are never replaced or removed, unless
     O(purge=all). Where one stands in the place of a wanted row, the module fails before the first change.
-  - Needs nothing on the host but Python. Kernel 5.3 or newer.
+  - Needs nothing on the host but Python, and a kernel of 5.0 or newer, which tells single rows (RTM_GETNEIGH).
 options:
   dev:
     description:
