@@ -193,10 +193,10 @@ options:
   purge_addresses:
     description:
       - Which owned addresses are removed when this task does not name them. With V(listed), those of devices that this
-        task names with O(addresses). With V(all), also those of every device that this task does not name.
+        task names with O(addresses). With V(owned), also those of every device that this task does not name.
       - Addresses without the mark are never removed.
     type: str
-    choices: [none, listed, all]
+    choices: [none, listed, owned]
     default: none
 requirements:
   - pyroute2 0.7.2 or newer
@@ -249,7 +249,7 @@ EXAMPLES = r"""
   vtep.fabric.link:
     links: []
     purge: owned
-    purge_addresses: all
+    purge_addresses: owned
 """
 
 RETURN = r"""

@@ -164,7 +164,7 @@ def test_addresses_are_marked_and_only_the_marked_go():
     twice(link, name="lo", addresses=["203.0.113.1"], purge_addresses="listed")
     assert addresses("lo") == {"203.0.113.1/32", "198.51.100.1/32"}
     assert addresses("v0") == {"2001:db8::99/64", "192.0.2.7/24"}
-    twice(link, links=[], purge_addresses="all")
+    twice(link, links=[], purge_addresses="owned")
     assert addresses("lo") == {"198.51.100.1/32"}
     assert addresses("v0") == {"2001:db8::99/64"}
 

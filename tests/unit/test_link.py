@@ -294,7 +294,7 @@ def test_addresses_are_added_marked_and_others_left_alone():
     [
         ("none", []),
         ("listed", [("RemoveAddress", "lo", "2001:db8::1/128")]),
-        ("all", [("RemoveAddress", "eth0", "2001:db8::1/128"), ("RemoveAddress", "lo", "2001:db8::1/128")]),
+        ("owned", [("RemoveAddress", "eth0", "2001:db8::1/128"), ("RemoveAddress", "lo", "2001:db8::1/128")]),
     ],
 )
 def test_only_marked_addresses_are_purged(purge, gone):

@@ -210,7 +210,7 @@ def settle(parse, first, second, kind, **purge):
     return True
 
 
-@pytest.mark.parametrize("purge", [{}, {"purge": True, "purge_addresses": "all"}], ids=["keep", "purge"])
+@pytest.mark.parametrize("purge", [{}, {"purge": True, "purge_addresses": "owned"}], ids=["keep", "purge"])
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(first=links(), second=links())
 def test_links(first, second, purge):

@@ -16,7 +16,7 @@ DEVICE = {
     "recreate": {"type": "bool", "default": False},
 }
 PURGE = {"purge": {"type": "str", "choices": ["none", "owned"], "default": "none"}}
-ADDRESSES = ["none", "listed", "all"]
+ADDRESSES = ["none", "listed", "owned"]
 SHOWN = 1000  # lines of each side of a diff
 
 

@@ -79,8 +79,13 @@ class Links:
         request = self._request(("IFLA_EXT_MASK", RTEXT_FILTER_SKIP_STATS))
         messages = self.socket.dump(request, RTM_GETLINK, "reading the devices")
         names = {message["index"]: message.get_attr("IFLA_IFNAME") for message in messages}
-        found = [_found(message, names, tuple(addresses.get(message["index"], ()))) for message in messages]
+        found = [_found(message, names.get, tuple(addresses.get(message["index"], ()))) for message in messages]
         return model.State({one.name: one for one in found}, self.kernel)
+
+    def _read_one(self, name):
+        message = self._request()
+        message["index"] = _index(name)
+        return _found(self.socket.ask(message, RTM_GETLINK, f"{name}: read"), _name, ())
 
     def probe(self, desired, state):
         """The state with what the kernel lacks of what is wanted. Makes nothing."""
@@ -159,13 +164,12 @@ class Links:
         self._check(operation, table)
 
     def _check(self, operation, table):
-        found = self.read().devices.get(operation.name)
+        found = self._read_one(operation.name)
         for option, value in operation.values.items():
-            has = found.has.get(option) if found else None
-            if found and model.same(table[option], value, has):
+            has = found.has.get(option)
+            if model.same(table[option], value, has):
                 continue
-            if found:
-                self.remove(operation)
+            self.remove(operation)
             if has is None:
                 raise MissingError(*model.unknown(self.kernel, table[option], value))
             raise VerifyError(
@@ -236,6 +240,13 @@ def _index(name):
         return socket.if_nametoindex(name)
     except OSError:
         raise KernelError(name, errno.ENODEV) from None
+
+
+def _name(index):
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return None
 
 
 def _explained(error, kind, wanted):
@@ -340,7 +351,7 @@ def _decode(attribute, value, names):
     if form == "ethertype":
         return {number: word for word, number in ETHERTYPES.items()}.get(value, hex(value))
     if form == "dev":
-        return names.get(value, "") if value else ""
+        return (names(value) or "") if value else ""
     if form == "ports":
         return f"{value['low']}-{value['high']}"
     if form == "tos":
@@ -359,7 +370,7 @@ def _found(message, names, addresses):
         "mtu": message.get_attr("IFLA_MTU"),
         "address": message.get_attr("IFLA_ADDRESS") or "",
         "alias": message.get_attr("IFLA_IFALIAS") or "",
-        "master": names.get(message.get_attr("IFLA_MASTER") or 0, ""),
+        "master": names(message.get_attr("IFLA_MASTER") or 0) or "",
         "up": bool(message["flags"] & IFF_UP),
     }
     mode = _addrgenmode(message)
@@ -400,7 +411,7 @@ def _beside(message, names):
     """The device that IFLA_LINK names: below a VLAN, the other end of a veth. None: in another namespace."""
     if message.get_attr("IFLA_LINK_NETNSID") is not None:
         return None
-    return names.get(message.get_attr("IFLA_LINK") or 0)
+    return names(message.get_attr("IFLA_LINK") or 0)
 
 
 def _addrgenmode(message):

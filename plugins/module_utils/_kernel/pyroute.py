@@ -51,14 +51,14 @@ class Socket:
                 raise KernelError(what, errno.EPERM, text) from None
             raise
 
+    def ask(self, message, kind, what):
+        """The one answer to a request, decoded."""
+        data, start, _end = self.rtnl.request(kind, _body(message), what)
+        return _decoded(message, data, start)
+
     def dump(self, message, kind, what):
         """The answers of a dump, decoded."""
-        answers = []
-        for data, start in self._answers(message, kind, what):
-            answer = type(message)(data, offset=start)
-            answer.decode()
-            answers.append(answer)
-        return answers
+        return [_decoded(message, data, start) for data, start in self._answers(message, kind, what)]
 
     def count(self, message, kind, what):
         """How many answers a dump has; they are not decoded."""
@@ -82,3 +82,9 @@ def _body(message):
     message.reset()
     message.encode()
     return bytes(message.data[HEADER:])
+
+
+def _decoded(message, data, start):
+    answer = type(message)(data, offset=start)
+    answer.decode()
+    return answer

@@ -129,6 +129,10 @@ class _Planner:
         self.count_rows = count_rows
         self.found = state.devices
         self.changes = {name: Change(name) for name in self.desired}
+        self.peers = {device.wanted.get("veth.peer") for device in desired}
+        self.uppers = {}
+        for name, found in self.found.items():
+            self.uppers.setdefault(found.lower, []).append(name)
 
     def plan(self):
         self._refuse_other_kinds()
@@ -282,7 +286,7 @@ class _Planner:
             if not exists and self._is_stray(device, final):
                 faults.append(f"{device.name}: port: a device without a master has no port settings")
             if device.kind or exists:
-                faults.extend(self.kind.check_final(device, final, exists or self._is_peer(device.name)))
+                faults.extend(self.kind.check_final(device, final, exists or device.name in self.peers))
             faults.extend(
                 f"{device.name}: {option}: {final[option]} is removed in the same call"
                 for option in ("master", "vlan.dev", "dev")
@@ -353,7 +357,7 @@ class _Planner:
                 continue
             device = self.desired.get(name)
             wanted = device.addresses if device else None
-            purged = self.purge_addresses == "all" or (self.purge_addresses == "listed" and wanted is not None)
+            purged = self.purge_addresses == "owned" or (self.purge_addresses == "listed" and wanted is not None)
             gone = [
                 address
                 for address in found.addresses
@@ -419,10 +423,7 @@ class _Planner:
 
     def _comes_with_peer(self, device, own, made):
         """The other end of a veth pair is made with the first; one that names no peer waits for it."""
-        return device.name in made or (not own.get("veth.peer") and self._is_peer(device.name))
-
-    def _is_peer(self, name):
-        return any(device.wanted.get("veth.peer") == name for device in self.desired.values())
+        return device.name in made or (not own.get("veth.peer") and device.name in self.peers)
 
     def _group(self, kind, option):
         attribute = self.kind.table(kind).get(option)
@@ -507,8 +508,8 @@ class _Planner:
         def visit(name):
             if name not in done:
                 done.add(name)
-                for other, found in self.found.items():
-                    if found.lower == name and other in going:
+                for other in self.uppers.get(name, ()):
+                    if other in going:
                         visit(other)
                 order.append(name)
 
@@ -523,7 +524,7 @@ class _Planner:
     def _needs(self):
         """Devices that must be there when this runs; in check mode an earlier task may be about to make them."""
         made = {name for name, device in self.desired.items() if device.present and device.kind}
-        made.update(device.wanted.get("veth.peer") for device in self.desired.values())
+        made.update(self.peers)
         needs = []
         for device in self.desired.values():
             if not device.present:
