@@ -200,6 +200,7 @@ def test_a_failed_unit_is_named(lab):
     message = lab.up(fails=True)
     assert "s1: booted, but units failed" in message
     assert "broken.service" in message
+    assert "changed=0" in lab.up(), "a unit that failed on a host that runs must not stop the deployment that mends it"
 
 
 def test_bad_links_are_refused_before_anything_is_made(lab):

@@ -45,6 +45,8 @@ def test_a_good_specification_has_no_faults():
         (spec(s1=[{**S1, "mtu": "1600"}]), "mtu '1600' is not"),
         (spec(s1=[{**S1, "mac": 18446}]), "mac 18446 is not six hexadecimal pairs"),
         (spec(s1=[{**S1, "addresses": ["192.0.2.256/24"]}]), "address '192.0.2.256/24' is neither"),
+        (spec(s1=[{**S1, "addresses": ["192.0.2.1"]}]), "address '192.0.2.1' is neither"),
+        (spec(s1=[{**S1, "addresses": [5]}]), "address 5 is neither"),
         (spec(s1=[{**S1, "speed": 1}]), "unknown keys speed"),
         (spec(s1=[{"name": "eth1", "to": "h1"}], h1=[]), "h1 and s1: lab_links of both must name each other"),
     ],

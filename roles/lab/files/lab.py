@@ -66,9 +66,13 @@ def remove_tree(path):
 @contextlib.contextmanager
 def lock(path):
     """Hold a file's lock. The file may be removed by its holder, so the lock counts only on the file that has the name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        with open(path, "w") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(open(path, "w"))
+            except FileNotFoundError:
+                continue  # another lab's end has just removed the directory
             fcntl.flock(file, fcntl.LOCK_EX)
             if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
                 yield file
@@ -158,10 +162,15 @@ def faults_of_link(host, link, hosts):
     if "mac" in link and not MAC.fullmatch(str(link["mac"]).lower()):
         yield f"{name}: mac {link['mac']!r} is not six hexadecimal pairs with colons"
     for address in link.get("addresses", []):
-        try:
-            ipaddress.ip_interface(address)
-        except ValueError:
+        if not is_interface_address(address):
             yield f"{name}: address {address!r} is neither IPv4 nor IPv6 with a prefix length"
+
+
+def is_interface_address(text):
+    try:
+        return "/" in text and bool(ipaddress.ip_interface(text))
+    except (ValueError, TypeError):
+        return False
 
 
 # Wiring: every command is a list of words, so that it can be run now or written into a host's start script
@@ -471,39 +480,25 @@ class CgroupKeeper:
                 if time.monotonic() > limit:
                     raise LabError(f"processes of {machine} do not end: see {branch}")
                 time.sleep(0.02)
-            remove_cgroups(branch)
+            self.remove(branch)
 
     def forget(self, prefix):
-        remove_cgroups(self.top / prefix)
-        with contextlib.suppress(OSError):
-            self.top.rmdir()  # unless another lab is there
+        self.remove(self.top / prefix)
+        if not any(path.is_dir() for path in self.top.iterdir()):
+            self.remove(self.top)  # this was the last lab
 
-
-def remove_cgroups(branch):
-    """Remove a branch of empty cgroups; nspawn mirrors it in the other cgroup trees of a hybrid layout."""
-    mounts = [line.split(" ") for line in Path("/proc/self/mounts").read_text().splitlines()]
-    tree = next(where for _what, where, kind, *_rest in mounts if kind == "cgroup2")
-    path = branch.relative_to(tree)
-    for _what, where, kind, *_rest in mounts:
-        if kind in ("cgroup", "cgroup2"):
-            for directory, _subdirectories, _files in os.walk(Path(where) / path, topdown=False):
-                Path(directory).rmdir()
-    with contextlib.suppress(OSError):
+    def remove(self, branch):
+        """Remove a branch of empty cgroups, here and in a hybrid layout's other trees, where nspawn mirrors it."""
+        mounts = [line.split(" ") for line in Path("/proc/self/mounts").read_text().splitlines()]
         for _what, where, kind, *_rest in mounts:
-            if kind == "cgroup":
-                (Path(where) / path).parent.rmdir()
+            if kind in ("cgroup", "cgroup2"):
+                place = Path(where) / branch.relative_to(self.top.parent)
+                for directory, _subdirectories, _files in os.walk(place, topdown=False):
+                    Path(directory).rmdir()
 
 
 def make_keeper():
     return SystemdKeeper() if Path("/run/systemd/system").is_dir() else CgroupKeeper()
-
-
-def start(keeper, prefix, host):
-    machine = machine_name(prefix, host)
-    keeper.kill(machine)  # what a crash may have left of it
-    state = state_directory(machine)
-    (state / "nspawn.pid").unlink(missing_ok=True)
-    keeper.start(machine, start_file(prefix, host), state / "console.log")
 
 
 def check_inotify(hosts):
@@ -525,7 +520,7 @@ def inotify_instances():
 
 
 def wait_booted(keeper, prefix, host):
-    """Wait until a host's systemd says that it is up; the state's name, or an error that names what failed."""
+    """Wait until a host's systemd has done all that it does at boot; the units that failed, in words."""
     machine = machine_name(prefix, host)
     console = state_directory(machine) / "console.log"
     limit = time.monotonic() + BOOT_SECONDS
@@ -534,10 +529,10 @@ def wait_booted(keeper, prefix, host):
         with contextlib.suppress(NotRunning):
             state = ask(machine, "systemctl", "is-system-running", "--wait").strip()
             if state == "running":
-                return
+                return ""
             if state == "degraded":
                 failed = ask(machine, "systemctl", "list-units", "--failed", "--plain", "--no-legend")
-                raise LabError(f"{host}: booted, but units failed: {' '.join(failed.split())}")
+                return " ".join(failed.split())
         if not keeper.runs(machine):
             tail = "\n".join(console.read_text(errors="replace").splitlines()[-5:])
             raise LabError(f"{host}: ended while booting; the last lines of {console}:\n{tail}")
@@ -547,12 +542,9 @@ def wait_booted(keeper, prefix, host):
 
 def ask(machine, *argv):
     """What a command inside a machine prints. During boot it may fail in many ways, so its result is not looked at."""
-    command = enter(machine, argv)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BOOT_SECONDS, check=False
-        ).stdout
-    return f"no answer from {argv[0]}"
+    # A machine that is shutting down waits for a command that waits for it, hence a limit far below systemd's 90 s.
+    command = enter(machine, ["timeout", "5", *argv])
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False).stdout
 
 
 def remove_host(keeper, prefix, host):
@@ -608,13 +600,18 @@ def up(spec):
 
 
 def boot(keeper, spec, image, host, is_down):
-    prefix, wanted = spec["prefix"], spec["hosts"][host]
+    """Boot a host that is down, or wait for one that is rebooting; the seconds until it was up."""
+    prefix = spec["prefix"]
+    machine = machine_name(prefix, host)
     began = time.monotonic()
     if is_down:
-        keeper.kill(machine_name(prefix, host))
-        make_disk(prefix, host, image, wanted)
-        start(keeper, prefix, host)
-    wait_booted(keeper, prefix, host)
+        keeper.kill(machine)  # what a crash may have left of it
+        (state_directory(machine) / "nspawn.pid").unlink(missing_ok=True)
+        make_disk(prefix, host, image, spec["hosts"][host])
+        keeper.start(machine, start_file(prefix, host), state_directory(machine) / "console.log")
+    failed = wait_booted(keeper, prefix, host)
+    if failed and is_down:  # what failed on a host that ran already may be what the next deployment is to mend
+        raise LabError(f"{host}: booted, but units failed: {failed}")
     return round(time.monotonic() - began, 2)
 
 
