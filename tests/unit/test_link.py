@@ -2,6 +2,7 @@
 """Devices from what is wanted to operations, without a kernel."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.link import Devices, entries
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.vxlan import Vxlans
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import link as adapter
+from ansible_collections.vtep.fabric.plugins.module_utils._kernel import pyroute
 from ansible_collections.vtep.fabric.plugins.module_utils._model import link as model
 from ansible_collections.vtep.fabric.plugins.module_utils._model import vxlan
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import (
@@ -267,6 +269,28 @@ def test_an_attribute_that_the_kernel_does_not_report_is_missing():
     assert "kernel 6.18.0 does not know IFLA_BR_VLAN_FILTERING (bridge.vlan_filtering: true)" in str(told.value)
     assert "CONFIG_BRIDGE_VLAN_FILTERING" in str(told.value)
     assert not plan(wanted({"name": "br1", "type": "bridge", "bridge": {"vlan_filtering": False}}), there)
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [("0.5.14", "pyroute2 0.5.14 is too old: 0.7.2 or newer is needed"), ("0.7.2", None), ("unknown", None)],
+)
+def test_an_old_pyroute2_is_named(version, words, monkeypatch):
+    import pyroute2
+
+    monkeypatch.setattr(pyroute2, "__version__", version)
+    if words:
+        with pytest.raises(MissingError) as told:
+            pyroute.load()
+        assert str(told.value) == words
+    else:
+        assert pyroute.load() is pyroute2
+
+
+def test_a_host_without_pyroute2_is_told_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyroute2", None)
+    with pytest.raises(MissingError, match="pyroute2 is not installed .*: apt-get install python3-pyroute2"):
+        pyroute.load()
 
 
 # Addresses

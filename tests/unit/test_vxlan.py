@@ -158,7 +158,7 @@ def test_what_is_not_live_needs_a_new_device(attribute):
     desired = wanted(**{option: other if other is not None else 8, **companions})
     there = state(device, lower(), lower("eth1"))
     if attribute.live:
-        assert all(type(operation) is planning.Set for operation in plan(desired, there).operations)
+        assert all(isinstance(operation, planning.Set) for operation in plan(desired, there).operations)
     else:
         with pytest.raises(RefusedError, match=f"vxlan100: {attribute.option} .* set recreate: true"):
             plan(desired, there)

@@ -77,7 +77,7 @@ class Devices(Resource):
         purge_addresses = {"type": "str", "choices": ADDRESSES, "default": "none"}
         return {**with_list(cls.listing, cls.device), "purge_addresses": purge_addresses}
 
-    def model(self, listed):
+    def parse(self, listed):
         return model.devices(listed)
 
     def kind(self):
@@ -85,7 +85,7 @@ class Devices(Resource):
 
     def normalise(self, params):
         self.params = params
-        return self.model(entries(params, self.listing, self.device))
+        return self.parse(entries(params, self.listing, self.device))
 
     def read(self, desired):
         self.links = kernel.Links()

@@ -21,7 +21,7 @@ class Vxlans(base.Devices):
     def spec(cls):
         return base.with_list(cls.listing, cls.device)
 
-    def model(self, listed):
+    def parse(self, listed):
         return model.devices(listed)
 
     def kind(self):

@@ -26,8 +26,9 @@ def load():
         import pyroute2.netlink.rtnl.ndmsg
     except ImportError as error:
         raise MissingError(f"pyroute2 is not installed ({error})", "apt-get install python3-pyroute2") from None
-    version = str(getattr(pyroute2, "__version__", "0"))
-    if tuple(int(part) for part in version.split(".")[:3] if part.isdigit()) < OLDEST:
+    version = str(getattr(pyroute2, "__version__", ""))
+    numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
+    if numbers and numbers < OLDEST:  # Debian 12's package calls its version "unknown"
         raise MissingError(f"pyroute2 {version} is too old", "0.7.2 or newer is needed")
     return pyroute2
 
@@ -53,8 +54,10 @@ class Socket:
 
     def ask(self, message, kind, what):
         """The one answer to a request, decoded."""
-        data, start, _end = self.rtnl.request(kind, _body(message), what)
-        return _decoded(message, data, start)
+        reply = self.rtnl.request(kind, _body(message), what)
+        if reply is None:
+            raise KernelError(what, errno.ENODATA)
+        return _decoded(message, *reply[:2])
 
     def dump(self, message, kind, what):
         """The answers of a dump, decoded."""
