@@ -153,3 +153,15 @@ def test_requests_ask_for_all_others_and_full_frames():
     assert [s["mac"] for s in request["sources"]] == ["50:54:33:00:00:01", "50:54:33:00:00:02"]
     assert request["ospf"] == ["3"]
     assert request["loopbacks"] == ["2001:db8:1::1", "2001:db8:2::1"]
+
+
+def test_the_group_row_of_multicast_is_expected_with_its_device(answers):
+    multicast = plan("2001:db8:1::1", "2001:db8:2::1")
+    multicast["overlay"]["vxlans"][0].update(group="ff05::100", dev="eth0")
+    multicast["overlay"]["fdb"]["table"] = ""
+    row = {"ifname": "vxlan100", "mac": "00:00:00:00:00:00", "dst": "ff05::100", "viaIf": "eth0", "state": "permanent"}
+    answers["s1"]["fdb"] = [row]
+    plans = dict(PLANS, s1=multicast)
+    assert failed(answers, plans) == []
+    row["viaIf"] = "eth1"
+    assert failed(answers, plans) == ["s1 FDB row by row"]

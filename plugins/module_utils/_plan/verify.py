@@ -115,7 +115,7 @@ def default_row(device):
 
 
 def seen_row(row):
-    return row["ifname"], row["mac"], row.get("dst", ""), row.get("via", "")
+    return row["ifname"], row["mac"], row.get("dst", ""), row.get("viaIf", "")
 
 
 def words(row):
