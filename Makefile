@@ -21,7 +21,7 @@ lab-down: ## take the lab down and leave nothing of it
 	$(PLAY) playbooks/lab_down.yml
 
 shell: ## a root shell on a lab host (HOST=s1)
-	$(RUN) tools/shell $(PREFIX)-$(HOST)
+	$(RUN) python roles/lab/files/lab.py shell $(PREFIX) $(HOST)
 
 deploy: ## deploy VARIANT on the running lab
 	$(PLAY) site.yml -e variant=$(VARIANT)
