@@ -400,20 +400,6 @@ def test_a_daemon_that_hangs_is_named(host):
     assert error.startswith("ospf6d did not answer vtysh within 1 s: it hangs or is very busy")
 
 
-def test_a_configuration_held_by_another_session_is_told(host):
-    host.start_frr(ospf6d="yes")
-    # Another person's `configure terminal exclusive`, held open while the module runs.
-    host.sh(
-        "mkfifo /tmp/in; sleep 1000 > /tmp/in & vtysh -d ospf6d < /tmp/in > /tmp/out 2>&1 &"
-        "printf 'configure terminal exclusive\\n' > /tmp/in; sleep 0.5"
-    )
-    outcome = host.module("ospfv3", **MINIMAL)
-    if "error" in outcome:
-        assert "locked" in outcome["error"] and "end it and run again" in outcome["error"]
-    else:
-        assert set(shown(host, "ospfv3")), "neither refused nor set"
-
-
 @one_of()
 def test_daemon_off_and_not_to_be_switched_on(host):
     host.start_frr()
