@@ -20,12 +20,12 @@ ROOT = Path(__file__).parents[2]
 
 def play(*arguments):
     """Run ansible-playbook; its wall and CPU seconds (controller and lab hosts' share apart), and the task durations."""
-    with tempfile.NamedTemporaryFile() as durations:
+    with tempfile.NamedTemporaryFile() as record:
         env = dict(
             os.environ,
-            ANSIBLE_CALLBACK_PLUGINS=str(Path(__file__).parent / "callback_plugins"),
-            ANSIBLE_CALLBACKS_ENABLED="durations",
-            DURATIONS_FILE=durations.name,
+            ANSIBLE_CALLBACK_PLUGINS=str(ROOT / "tests" / "callback_plugins"),
+            ANSIBLE_CALLBACKS_ENABLED="record",
+            RECORD_FILE=record.name,
         )
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         done = subprocess.run(
@@ -39,18 +39,18 @@ def play(*arguments):
         if done.returncode:
             raise SystemExit(done.stdout)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        return {"wall": wall, "cpu": cpu, **json.loads(Path(durations.name).read_text())}
+        return {"wall": wall, "cpu": cpu, **json.loads(Path(record.name).read_text())}
 
 
 def show(title, run, most):
     ran = [task for task in run["tasks"] if task["hosts"]]
     modules = [task for task in ran if task["action"].startswith("vtep.fabric.")]
-    changed = sum(task["changed"] for task in ran)
+    changed = sum(host["changed"] for task in ran for host in task["hosts"].values())
     print(
         f"{title}: {run['wall']:.1f} s wall, {run['cpu']:.1f} s CPU, {len(ran)} tasks, {len(modules)} of them modules, changed {changed}"
     )
     for task in sorted(ran, key=lambda task: -task["seconds"])[:most]:
-        print(f"    {task['seconds']:6.2f} s  {task['hosts']} hosts  {task['name']}")
+        print(f"    {task['seconds']:6.2f} s  {len(task['hosts'])} hosts  {task['name']}")
 
 
 def main():

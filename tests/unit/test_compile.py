@@ -99,7 +99,9 @@ def test_modules_take_it(name, variant):
             continue
         links = found["underlay"]["links"] + found["access"]["links"]
         devices = found["overlay"]["vxlans"]
-        taken = link.devices(accepted(link_module.Devices.spec(), {"links": links})["links"])
+        taken = []
+        for part in ("underlay", "access"):
+            taken += link.devices(accepted(link_module.Devices.spec(), {"links": found[part]["links"]})["links"])
         taken += vxlan.devices(accepted(vxlan_module.Vxlans.spec(), {"devices": devices})["devices"])
         for options, device in zip(links + devices, taken):
             flat = link.flatten(options)

@@ -30,14 +30,18 @@ def read(words, hosts, variant, faults=()):
 def compile_host(fabric, variant, host):
     """A host's plan, out of a fabric without faults."""
     vtep = fabric.vteps[host]
+    links = underlay.compile_vtep(fabric, vtep)
+    parts = VARIANTS[variant].compile_vtep(fabric, vtep)
+    # The access role removes what it does not name, so it names what the underlay made.
+    parts["access"]["links"] += [{"name": link["name"]} for link in links["links"] if link.get("type")]
     return {
         "host": host,
         "variant": variant,
         "family": fabric.family,
         "local": fabric.local(vtep),
         "vnis": [segment.vni for segment in fabric.segments_of(vtep)],
-        "underlay": underlay.compile_vtep(fabric, vtep),
-        **VARIANTS[variant].compile_vtep(fabric, vtep),
+        "underlay": links,
+        **parts,
     }
 
 
