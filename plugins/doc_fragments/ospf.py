@@ -47,8 +47,8 @@ options:
         description:
           - Milliseconds in which a second instance of an LSA is ignored, V(0) to V(600000), the command
             C(timers lsa min-arrival). FRR's default is V(1000) (C(MinLSArrival) of RFC 2328, appendix B).
-          - With V(0) and short hello intervals three routers on one segment have all routes within a second, instead of
-            five to eleven.
+          - An LSA that is ignored comes again after O(interfaces[].retransmit_interval). V(0) saves that wait when all routers
+            of a network start at once.
         type: int
       spf:
         description:

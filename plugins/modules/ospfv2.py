@@ -34,7 +34,8 @@ options:
         description:
           - The network type, the command C(ip ospf network) (RFC 2328, section 1.2). FRR's default for Ethernet is V(broadcast).
           - V(point-to-point) saves the election of a designated router, but needs a link with exactly two routers. On a
-            segment with more it never converges.
+            segment with more it never converges. V(point-to-multipoint) saves the election too and takes any number of
+            routers, each adjacent to each. All routers of a link must agree.
         type: str
         choices: [broadcast, point-to-point, point-to-multipoint]
       cost:
@@ -55,8 +56,8 @@ options:
         type: int
       retransmit_interval:
         description:
-          - Seconds until an unacknowledged LSA is sent again, V(1) to V(65535), the command
-            C(ip ospf retransmit-interval). FRR's default is V(5).
+          - Seconds until an unacknowledged packet is sent again, V(1) to V(65535), the command
+            C(ip ospf retransmit-interval). FRR's default is V(5). V(1) halves the time in which a small segment converges.
         type: int
       priority:
         description:

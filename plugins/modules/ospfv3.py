@@ -33,7 +33,8 @@ options:
         description:
           - The network type, the command C(ipv6 ospf6 network) (RFC 5340, section 2.10). FRR's default for Ethernet is V(broadcast).
           - V(point-to-point) saves the election of a designated router, but needs a link with exactly two routers. On a
-            segment with more it never converges.
+            segment with more it never converges. V(point-to-multipoint) saves the election too and takes any number of
+            routers, each adjacent to each. All routers of a link must agree.
           - FRR 8.4 does not know V(point-to-multipoint) and says so.
         type: str
         choices: [broadcast, point-to-point, point-to-multipoint]
@@ -55,8 +56,8 @@ options:
         type: int
       retransmit_interval:
         description:
-          - Seconds until an unacknowledged LSA is sent again, V(1) to V(65535), the command
-            C(ipv6 ospf6 retransmit-interval). FRR's default is V(5).
+          - Seconds until an unacknowledged packet is sent again, V(1) to V(65535), the command
+            C(ipv6 ospf6 retransmit-interval). FRR's default is V(5). V(1) halves the time in which a small segment converges.
         type: int
       priority:
         description:

@@ -30,7 +30,7 @@ def filled(params, spec):
 def main():
     request = json.load(sys.stdin)
     protocol = {"ospfv3": ospf.V3, "ospfv2": ospf.V2}[request["module"].partition("_")[0]]
-    frr.ANSWER = request["patience"] or frr.ANSWER
+    frr.ANSWER = request.get("patience") or frr.ANSWER
     try:
         if request["module"].endswith("_info"):
             answer = ospf.info(protocol, request["check"])(filled(request["params"], ospf.INFO_SPEC))

@@ -260,7 +260,13 @@ def apply_daemons(stop=()):
         _rewatch_by_systemd(stop)
     elif systemd:
         _run(["systemctl", "enable", "--quiet", "frr.service"], "systemctl enable frr")
-        _run(["systemctl", "start", "frr.service"], "systemctl start frr")
+        start = ["systemctl", "start", "frr.service"]
+        try:
+            _run(start, "systemctl start frr")
+        except DaemonError:
+            # Restarts of the last minutes, such as a package's own, count towards the unit's limit of three.
+            _run(["systemctl", "reset-failed", "frr.service"], "systemctl reset-failed frr")
+            _run(start, "systemctl start frr")
     else:
         _run([str(LIB / "frrinit.sh"), "start"], "frrinit.sh start")
 
