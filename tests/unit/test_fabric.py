@@ -241,7 +241,7 @@ def test_every_fault_has_where_and_key():
         for fault in set_(path, value):
             where, key, rest = fault.split(": ", 2)
             assert where in ("fabric", "s1", "s2", "s3")
-            assert key.split()[0].startswith(("fabric_", "vtep_", "underlay_ospf_"))
+            assert key.split()[0].startswith(("fabric_", "vtep_", "underlay_ospf_", "preflight_host"))
             assert rest
 
 
