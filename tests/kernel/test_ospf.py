@@ -487,7 +487,7 @@ def routers(request):
             lan.close()
 
 
-FAST = {"hello_interval": 1, "dead_interval": 3}
+FAST = {"hello_interval": 1, "dead_interval": 3, "retransmit_interval": 1}
 PREFIXES = {
     "ospfv3": [f"2001:db8:{number}::1/128" for number in (1, 2, 3)],
     "ospfv2": [f"203.0.113.{number}/32" for number in (1, 2, 3)],
@@ -548,10 +548,10 @@ def test_a_wait_in_vain_names_what_is_missing(routers):
     join(routers[0], "ospfv3", 1)
     join(routers[1], "ospfv3", 2)
     absent = ["2001:db8:3::1/128", "203.0.113.3/32", "2001:db8:7::/64"]
-    wait_for = {"routes": [*PREFIXES["ospfv3"][:2], *absent], "neighbors": 2, "timeout": 12}
+    wait_for = {"routes": [*PREFIXES["ospfv3"][:2], *absent], "neighbors": 2, "timeout": 7}
     outcome = routers[0].module("ospfv3_info", wait_for=wait_for)
     assert outcome["error"] == (
-        f"after 12 s: no route to {', '.join(absent)}; 1 of 2 neighbours are Full; neighbours: 203.0.113.2 on u0 Full"
+        f"after 7 s: no route to {', '.join(absent)}; 1 of 2 neighbours are Full; neighbours: 203.0.113.2 on u0 Full"
     )
     # In check mode nothing has been set up that could be waited for.
     assert ok(routers[0].module("ospfv3_info", check=True, wait_for=wait_for))["waited"] == 0
