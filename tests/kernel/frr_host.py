@@ -69,7 +69,7 @@ class Lan(Namespaces):
     """A network namespace with one Ethernet segment."""
 
     def __init__(self):
-        super().__init__(["--net"], "set -e; ip link add lan type bridge; ip link set lan up; echo ready; sleep 100000")
+        super().__init__(["--net"], "set -e; ip link add lan type bridge; ip link set lan up; echo ready; exec sleep 100000")
 
     def join(self, host, dev):
         port = f"to{host.pid}{dev}"[:15]
