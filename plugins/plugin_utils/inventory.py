@@ -99,7 +99,7 @@ def plain(data, string=str):
     if isinstance(data, str):
         return string(data)
     if isinstance(data, Mapping):
-        return {key if type(key) is str else str(key): plain(one, string) for key, one in data.items()}
+        return {str(key): plain(one, string) for key, one in data.items()}
     if isinstance(data, (list, tuple)):
         return [plain(one, string) for one in data]
     if isinstance(data, bool) or data is None:

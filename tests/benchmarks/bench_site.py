@@ -34,6 +34,7 @@ def play(*arguments):
             env=env,
             stdout=subprocess.PIPE,
             text=True,
+            check=False,
         )
         wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
         if done.returncode:

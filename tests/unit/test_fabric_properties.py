@@ -40,7 +40,7 @@ def fabrics(draw):
         for name in members:
             dev = f"p{vni}"
             hosts[name]["vtep_access_ports"].append({"dev": dev, "vni": vni})
-            for _ in range(draw(st.integers(0, 2))):
+            for _number in range(draw(st.integers(0, 2))):
                 n = len(endpoints) + 1
                 endpoints.append(
                     {

@@ -149,7 +149,7 @@ def port_index(vteps):
     index = {}
     for one in vteps.values():
         for port in one.ports:
-            for name in {port.name, port.dev}:
+            for name in dict.fromkeys((port.name, port.dev)):
                 index.setdefault((one.host, name, port.vni), []).append(port)
     return index
 
