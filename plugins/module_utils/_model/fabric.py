@@ -23,6 +23,7 @@ HOST_WORDS = (
     "underlay_ospf_cost",
     "underlay_ospf_hello_interval",
     "underlay_ospf_dead_interval",
+    "underlay_ospf_retransmit_interval",
     "underlay_ospf_lsa_min_arrival",
     "underlay_ospf_authentication",
 )

@@ -19,6 +19,7 @@ class Ospf:
     cost: int | None
     hello_interval: int | None
     dead_interval: int | None
+    retransmit_interval: int | None
     lsa_min_arrival: int | None
     authentication: dict | None
 
@@ -39,6 +40,7 @@ def read(words, addresses):
         cost=number("cost", 1, 65535),
         hello_interval=hello,
         dead_interval=dead,
+        retransmit_interval=number("retransmit_interval", 1, 65535),
         lsa_min_arrival=number("lsa_min_arrival", 0, ospf.MILLISECONDS),
         authentication=words.get("underlay_ospf_authentication", lambda value: authentication(words, addresses, value)),
     )

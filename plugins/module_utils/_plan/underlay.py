@@ -64,6 +64,7 @@ def ospf_interface(one, settings, authentication):
         cost=one.cost or settings.cost,
         hello_interval=settings.hello_interval,
         dead_interval=settings.dead_interval,
+        retransmit_interval=settings.retransmit_interval,
         authentication=authentication,
     )
 
