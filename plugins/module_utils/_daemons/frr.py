@@ -246,6 +246,9 @@ daemon_start watchfrr
 for daemon in $stopped; do
   daemon_stop "$daemon" || exit 1
 done
+# The old watchfrr told systemd that it stops. Unless systemd hears that the new one is ready before this script ends, it takes
+# the unit for stopping and kills FRR; the new one's own word can come too late. systemd-notify waits until it is heard.
+[ -z "$NOTIFY_SOCKET" ] || systemd-notify --ready
 exit 0
 """
 
