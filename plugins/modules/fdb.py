@@ -19,6 +19,9 @@ description:
     so one mark, for all destinations of a MAC: where a flood list holds destinations that somebody else wrote, the
     list stays unmarked, and the module's own destinations in it are counted as RV(rows.shared).
   - >-
+    Static rows that the module writes in a bridge's table are C(sticky), which is their mark. It also keeps a frame
+    with a spoofed source MAC from moving the row to another port, which C(static) alone does not.
+  - >-
     Rows of another program (C(extern_learn), such as a routing daemon's) are never replaced or removed, unless
     O(purge=all). Where one stands in the place of a wanted row, the module fails before the first change.
   - Needs nothing on the host but Python, and a kernel of 5.0 or newer, which tells single rows (RTM_GETNEIGH).
@@ -72,7 +75,9 @@ options:
         description: A nexthop group (C(ip nexthop ... group ... fdb)) in place of O(entries[].dst); unicast MACs only.
         type: int
       vlan:
-        description: The VLAN, 1 to 4094, of a row in the table of a bridge that filters VLANs.
+        description: >-
+          The VLAN, 1 to 4094, of a row in a bridge's table. The kernel writes a row without it into each VLAN of the
+          port as well, VLAN 1 by default; these copies are managed with the row.
         type: int
       router:
         description: The MAC is a router's. With C(rsc) on the device, frames to it may be routed at once.
@@ -96,7 +101,7 @@ options:
       - The rows as text, one a line, in the words of C(bridge fdb add).
       - The words are a MAC, then C(dev), C(dst), C(vni), C(src_vni), C(port), C(via), C(nhid), C(vlan), each with a
         value, and C(router), C(self), C(master), C(permanent), C(static), C(dynamic). They mean what they mean in
-        O(entries). Blank lines and lines that begin with C(#) are skipped. A MAC with several destinations takes a
+        O(entries). C(sticky) may stand on C(master static) rows, which are sticky in any case. Blank lines and lines that begin with C(#) are skipped. A MAC with several destinations takes a
         line for each.
       - A large text travels as a temporary file, which an action plugin of the module's name takes care of.
     type: str
@@ -114,7 +119,7 @@ options:
     description:
       - What to remove of the rows that are not given, in the tables of the devices in O(dev). That is a VXLAN device's
         own table; for any other device the rows of that port in its bridge's table.
-      - V(owned) removes rows that carry the mark. A bridge's table keeps no marks, so there it removes static rows.
+      - V(owned) removes rows that carry the mark; in a bridge's table these are the static and sticky ones.
       - V(all) also removes rows without the mark, learned ones, and those of other programs. The row that the kernel
         keeps for a VXLAN device's own C(remote) or C(group) is never removed, nor are the permanent rows of a bridge,
         which are the host's own MACs.
@@ -124,7 +129,9 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Predicts exactly what a run does. A device that does not exist yet counts as one with an empty table.
+    description: >-
+      Predicts exactly what a run does. The table of a device that does not exist yet, or cannot hold the rows yet,
+      counts as empty, with a warning that names the device; a run refuses to write to it.
   diff_mode:
     support: full
     description: Shows the rows that differ, a line each, up to 1000 on either side and the number of the others.
@@ -180,7 +187,7 @@ rows:
       type: int
       returned: success
     changed:
-      description: Rows that led elsewhere, had another state, or lacked the mark.
+      description: Rows that led elsewhere, had another state, or lacked the mark, also in one of a port's VLANs.
       type: int
       returned: success
     removed:

@@ -268,48 +268,121 @@ def test_absent(way_of_reading):
         run(MAC, state="absent", purge="owned")
 
 
+DEVICES = ("br100", "eth1", "far1", "eth2", "far2")
+
+
 @pytest.fixture
 def bridge():
     sh(
-        "ip link add br100 type bridge",
+        "ip link add br100 type bridge vlan_default_pvid 0",  # rows stand in no VLAN besides
         "ip link add eth1 type veth peer name far1",
         "ip link add eth2 type veth peer name far2",
         "ip link set eth1 master br100",
         "ip link set eth2 master br100",
         "ip link set vxlan100 master br100",
-        # Silent ports, so that the bridge learns nothing by itself.
-        *(f"ip link set {dev} addrgenmode none up" for dev in ("br100", "eth1", "far1", "eth2", "far2")),
+        # Silent ports, so that the bridge learns nothing by itself. In one command they would come up first.
+        *(f"ip link set {dev} {to}" for to in ("addrgenmode none", "up") for dev in DEVICES),
     )
 
 
 def ports():
     rows = json.loads(sh("bridge -j fdb show br br100"))
     return sorted(
-        (row["mac"], row["ifname"], row["state"]) for row in rows if "master" in row and row["mac"].startswith("50:54")
+        (row["mac"], row["ifname"], " ".join([*row["flags"], row["state"]]))
+        for row in rows
+        if "master" in row and row["mac"].startswith("50:54")
     )
 
 
 def test_rows_of_a_bridge(bridge):
-    one, two, three, four = (f"50:54:33:00:00:0{n}" for n in (1, 2, 3, 4))
+    one, two, three, four, five = (f"50:54:33:00:00:0{n}" for n in (1, 2, 3, 4, 5))
     sh(
         f"bridge fdb add {two} dev eth1 master dynamic",
         f"bridge fdb add {three} dev eth1 master",
         f"bridge fdb add {four} dev eth2 master static extern_learn",
+        f"bridge fdb add {five} dev eth1 master static",
     )
     table = f"{one} dev eth1 master static\n{one} dev vxlan100 dst {A}"
     assert counts(table, []) == (2, 0, 0, 0)
-    assert (one, "eth1", "static") in ports()
+    assert (one, "eth1", "sticky static") in ports()
     assert pairs() == [(one, A)]
     assert counts(f"{one} dev eth2 master static", []) == (0, 1, 0, 0)
-    assert [row for row in ports() if row[0] == one] == [(one, "eth2", "static")]
+    assert [row for row in ports() if row[0] == one] == [(one, "eth2", "sticky static")]
     with pytest.raises(RefusedError, match="extern_learn"):
         run(f"{four} dev eth1 master static", [])
     before = ports()
     assert counts("", ["eth1", "eth2"], purge="owned") == (0, 0, 1, 0)
     assert ports() == [row for row in before if row[0] != one]
-    assert counts(f"{one} master static", ["eth1"], purge="all") == (1, 0, 1, 0)
-    assert ports() == [(one, "eth1", "static"), (three, "eth1", "permanent"), (four, "eth2", "")]
+    assert counts(f"{one} master static", ["eth1"], purge="all") == (1, 0, 2, 0)
+    assert ports() == [(one, "eth1", "sticky static"), (three, "eth1", "permanent"), (four, "eth2", "extern_learn ")]
     assert counts(f"{one} dev eth1 master", [], state="absent") == (0, 0, 1, 0)
+    assert counts(f"{four} master static", ["eth2"], purge="all") == (0, 1, 0, 0)
+    assert ports() == [(three, "eth1", "permanent"), (four, "eth2", "sticky static")]
+
+
+def test_a_static_row_of_somebody_is_adopted(bridge):
+    sh(f"bridge fdb add {MAC} dev eth1 master static")
+    assert counts(f"{MAC} master static", ["eth1"], purge="owned") == (0, 1, 0, 0)
+    assert ports() == [(MAC, "eth1", "sticky static")]
+    assert counts(f"{MAC} master dynamic", ["eth1"], purge="owned") == (0, 1, 0, 0)
+    assert ports() == [(MAC, "eth1", "")]
+
+
+def test_a_spoofed_frame_moves_a_static_row_but_not_one_of_ours(bridge):
+    theirs, ours, learned = (f"50:54:33:00:00:0{n}" for n in (1, 2, 3))
+    sh(f"bridge fdb add {theirs} dev eth1 master static")
+    run(f"{ours} master static", ["eth1"])
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as attacker:
+        attacker.bind(("far2", 0))
+        deadline = time.monotonic() + 10
+        while learned not in [row[0] for row in ports()]:  # the last of three: so the others have been seen as well
+            assert time.monotonic() < deadline, "the bridge learned nothing"
+            for mac in (theirs, ours, learned):
+                attacker.send(bytes.fromhex("ffffffffffff" + mac.replace(":", "") + "88b5") + bytes(46))
+            time.sleep(0.01)
+    assert ports() == [(theirs, "eth2", "static"), (ours, "eth1", "sticky static"), (learned, "eth2", "")]
+
+
+@pytest.mark.parametrize("filtering", [0, 1])
+def test_a_row_without_vlan_stands_in_each_vlan_of_the_port(bridge, filtering):
+    """By default every port is in VLAN 1 where the kernel knows VLANs, even if the bridge filters none."""
+    try:
+        sh(*(f"bridge vlan add dev {dev} vid {vid}" for dev in ("eth1", "eth2") for vid in (1, 5)))
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"this kernel's bridge knows no VLANs (CONFIG_BRIDGE_VLAN_FILTERING): {error.stderr.strip()}")
+    sh(f"ip link set br100 type bridge vlan_filtering {filtering}")
+    one, two, three = (f"50:54:33:00:00:0{n}" for n in (1, 2, 3))
+
+    def of(mac):
+        rows = [row for row in json.loads(sh("bridge -j fdb show br br100")) if row["mac"] == mac]
+        return sorted((row.get("vlan", 0), row["ifname"], " ".join([*row["flags"], row["state"]])) for row in rows)
+
+    everywhere = [(vlan, "eth1", "sticky static") for vlan in (0, 1, 5)]
+    sh(
+        f"bridge fdb add {one} dev eth2 master dynamic vlan 1",
+        f"bridge fdb add {one} dev eth1 master static vlan 5",
+        f"bridge fdb add {three} dev eth1 master static vlan 5",
+    )
+    assert counts(f"{one} master static\n{two} vlan 5 master static", ["eth1"], purge="owned") == (2, 0, 0, 0)
+    assert (of(one), of(two)) == (everywhere, [(5, "eth1", "sticky static")])
+    sh(f"bridge fdb replace {one} dev eth1 master static vlan 1", f"bridge fdb del {one} dev eth1 master vlan 5")
+    assert counts(f"{one} master static", ["eth1"], purge="owned") == (0, 1, 1, 0)
+    assert of(one) == everywhere
+    sh(f"bridge fdb del {one} dev eth1 master vlan 1", f"bridge fdb add {one} dev eth2 master vlan 1 extern_learn")
+    with pytest.raises(RefusedError, match=f"{one} dev eth2 vlan 1 .*extern_learn"):
+        run(f"{one} master static", ["eth1"])
+    assert run(f"{one} master static", ["eth1"], purge="all").result["rows"]["changed"] == 1
+    assert (of(one), of(three)) == (everywhere, [])
+    assert counts(f"{one} dev eth1 master", [], state="absent") == (0, 0, 3, 0)
+    assert of(one) == []
+    run(f"{one} master static", ["eth1"])
+    assert counts("", ["eth1"], purge="owned") == (0, 0, 3, 0)
+
+
+def test_the_bridges_rows_for_a_vxlan_port_are_not_purged(bridge):
+    run(f"{MAC} master static\n50:54:33:00:00:02 master static\n{MAC} dst {A}\n{ZERO} dst {A}")
+    assert counts(f"{MAC} master static\n{MAC} dst {A}", purge="owned") == (0, 0, 1, 2)
+    assert [row[:2] for row in ports()] == [(MAC, "vxlan100"), ("50:54:33:00:00:02", "vxlan100")]
 
 
 def test_a_vxlan_device_in_a_bridge(bridge, way_of_reading):
@@ -328,7 +401,58 @@ def test_a_device_that_is_not_there():
         run(f"{MAC} dev vxlan100 dst {A}\n{MAC} dev vxlan7 dst {A}", [])
     assert shown() == []
     assert not run(f"{MAC}", ["vxlan7"], state="absent").changed
-    assert not run("", ["vxlan7"], purge="all").changed
+    outcome = run("", ["vxlan7"], purge="all")
+    assert not outcome.changed
+    assert outcome.warnings == ["counted as an empty table: dev: there is no device vxlan7; make it first"]
+
+
+def unfit():
+    """A device of another kind, one that is in no bridge, and a VXLAN device of another sort."""
+    sh("ip link add vxlan7 type veth peer name eth1", "ip link add vxlan4 type vxlan id 4 dstport 4790 local 192.0.2.1")
+
+
+@pytest.mark.parametrize("prepare", [lambda: None, unfit])
+def test_a_device_that_an_earlier_task_would_make_fit(prepare):
+    prepare()
+    table = f"""
+    {MAC} dev vxlan7 dst {A}
+    {ZERO} dev vxlan7 dst {A}
+    {MAC} dev eth1 master static
+    {MAC} dev vxlan4 src_vni 7 dst {A}
+    {MAC} dev vxlan100 dst {A}
+    """
+    devs = ["vxlan7", "eth1", "vxlan4", "vxlan100"]
+    outcome = run(table, devs, check=True, purge="owned", diff=True)
+    assert outcome.result["rows"] == {"added": 5, "changed": 0, "removed": 0, "unchanged": 0, "shared": 0}
+    assert outcome.after.count("\n") == 5
+    (warning,) = outcome.warnings
+    with pytest.raises(InputError) as caught:
+        run(table, devs, purge="owned")
+    for dev in devs[:3]:
+        assert warning.count(f" {dev}") == (2 if prepare is unfit and dev == "vxlan4" else 1)
+        assert dev in " ".join(caught.value.faults)
+    assert "vxlan100" not in warning
+    assert shown() == []
+    sh(
+        *(("ip link del vxlan7", "ip link del vxlan4") if prepare is unfit else ()),
+        "ip link add vxlan7 type vxlan id 7 dstport 4789 local 2001:db8:9::1",
+        "ip link add vxlan4 type vxlan external dstport 4790 local 2001:db8:9::1",
+        "ip link add br100 type bridge",
+        "ip link add eth1 type veth peer name far1",
+        "ip link set eth1 master br100",
+    )
+    assert run(table, devs, purge="owned").result["rows"] == outcome.result["rows"]
+
+
+def test_an_empty_table_on_a_port_of_no_bridge():
+    """There is nothing to write and nothing to purge, in check mode and in a run."""
+    sh("ip link add eth1 type veth peer name far1")
+    for check in (True, False):
+        outcome = run(f"{MAC} dev vxlan100 dst {A}", ["eth1", "vxlan100"], check=check, purge="owned")
+        assert outcome.result["rows"]["added"] == 1
+        assert "eth1 is not a port of a bridge" in outcome.warnings[0]
+    outcome = run(f"{MAC} dst {A}", purge="owned")
+    assert not outcome.changed and not outcome.warnings
 
 
 def test_what_cannot_be_is_refused_before_any_change():
@@ -461,6 +585,7 @@ def test_info_agrees_with_bridge(bridge):
     sh(
         f"bridge fdb add 50:54:33:00:00:03 dev vxlan100 dst {A} extern_learn",
         "bridge fdb add 50:54:33:00:00:04 dev eth1 master static sticky",
+        "bridge fdb add 50:54:33:00:00:05 dev eth1 master static",
     )
     theirs = json.loads(sh("bridge -j fdb show"))
     ours = read_info({"dev": [], "mac": []})["fdb"]
@@ -480,6 +605,7 @@ def test_info_agrees_with_bridge(bridge):
     assert [row["owned"] for row in read_info({"dev": ["vxlan100"], "mac": [MAC.upper()]})["fdb"]] == [True]
     (row,) = read_info({"dev": ["eth1"], "mac": ["50:54:33:00:00:04"]})["fdb"]
     assert (row["target"], row["master"], row["owned"]) == ("master", "br100", True)
+    assert [row["owned"] for row in read_info({"dev": ["eth1"], "mac": ["50:54:33:00:00:05"]})["fdb"]] == [False]
     with pytest.raises(InputError, match="no device vxlan7"):
         read_info({"dev": ["vxlan7"], "mac": []})
     with pytest.raises(InputError, match="'x' is not a MAC"):

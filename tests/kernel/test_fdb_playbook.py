@@ -93,3 +93,14 @@ def test_a_large_table_leaves_nothing_on_the_host_nor_in_the_output(tmp_path):
     assert "table row 5000: mac: '50:54:33:00:zz:01'" in bad["msg"]
     assert len(printed) < 10_000
     assert not any((tmp_path / "remote").iterdir())
+
+
+def test_check_mode_on_a_host_where_nothing_is_made_yet(tmp_path):
+    table = "50:54:33:00:00:01 dev eth1 master static\n50:54:33:00:00:02 dev lo master static"
+    task = {"dev": ["eth1", "lo"], "table": table, "purge": "owned"}
+    results, printed = play(tmp_path, fdb({"check_mode": True, "diff": True}, **task), fdb(**task))
+    checked, refused = results
+    assert checked["rows"]["added"] == 2 and checked["diff"]["after"].count("sticky master static") == 2
+    assert "counted as an empty table: dev: there is no device eth1" in checked["warnings"][0]
+    assert "lo is not a port of a bridge" in checked["warnings"][0] and "[WARNING]" in printed
+    assert len(refused["faults"]) == 2 and refused["msg"].startswith("nothing was changed: ")

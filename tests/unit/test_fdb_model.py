@@ -28,6 +28,28 @@ def test_all_words():
     assert rows(way.text(bytes.fromhex("505433000001")), []) == [("50:54:33:00:00:01", way)]
 
 
+def test_static_rows_of_a_bridge_are_sticky():
+    way = fdb.Way("eth1", "master", vlan=5, state="static", sticky=True)
+    for line in ("50:54:33:00:00:01 dev eth1 vlan 5 master static", way.text(bytes.fromhex("505433000001"))):
+        assert rows(line, []) == [("50:54:33:00:00:01", way)]
+    assert not rows("50:54:33:00:00:01 dev eth1 master dynamic", [])[0][1].sticky
+    assert not rows("50:54:33:00:00:01 dst 192.0.2.1 static")[0][1].sticky
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        (None, "there is no device eth1"),
+        (fdb.Device("eth1", 3), "not a port of a bridge"),
+        (fdb.Device("eth1", 3, master=4, master_kind="bond"), "not a port of a bridge"),
+        (fdb.Device("eth1", 3, master=4, master_kind="bridge"), None),
+    ],
+)
+def test_devices_that_hold_rows_of_a_bridge(device, words):
+    told = fdb.check_device(fdb.Wanted("eth1", "master", []), device)
+    assert told == [] if words is None else words in told[0]
+
+
 def test_blank_lines_comments_spaces_and_spellings():
     text = "\n# VTEPs\n  50-54-33-00-00-0A\tdst 192.0.2.1  \r\n\n50:54:33:00:00:0B dst 192.0.2.1\n   # end"
     way = fdb.Way("vxlan100", dst="192.0.2.1")
@@ -78,6 +100,9 @@ def test_entries_and_table_say_the_same():
         ("50:54:33:00:00:01 master", ["state: missing"]),
         ("50:54:33:00:00:01 master static dst 192.0.2.1", ["dst", "192.0.2.1", "bridge"]),
         ("50:54:33:00:00:01 master self static", ["self and master"]),
+        ("50:54:33:00:00:01 master permanent sticky", ["sticky", "'master static'"]),
+        ("50:54:33:00:00:01 master dynamic sticky", ["sticky", "'master static'"]),
+        ("50:54:33:00:00:01 dst 192.0.2.1 static sticky", ["sticky", "'master static'"]),
         ("00:00:00:00:00:00 master static", ["all-zero MAC"]),
     ],
 )

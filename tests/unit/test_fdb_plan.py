@@ -196,22 +196,62 @@ def test_absent():
 def test_a_bridges_table():
     port = model.Device("eth1", 3, "veth", master=9, master_kind="bridge")
 
-    def found(state, extern=False, dev="eth1"):
-        way = model.Way(dev, "master", state=state)
-        return model.Found(MAC, way, owned=state == "static" and not extern, extern_learn=extern)
+    def found(state, sticky=False, extern=False, dev="eth1"):
+        way = model.Way(dev, "master", state=state, sticky=sticky)
+        return model.Found(MAC, way, owned=sticky and state == "static" and not extern, extern_learn=extern)
 
     def decide(purge, *strangers):
         made = plan([(model.Wanted("eth1", "master", []), model.Seen(port, strangers=list(strangers)))], purge=purge)
         return made.removed
 
-    rows = found("permanent"), found("static"), found("dynamic"), found("static", extern=True)
-    assert decide("owned", *rows) == [rows[1]]
+    ours = found("static", sticky=True)
+    rows = found("permanent"), ours, found("static"), found("dynamic"), found("static", sticky=True, extern=True)
+    assert decide("owned", *rows) == [ours]
     assert decide("all", *rows) == list(rows[1:])
     assert decide("none", *rows) == []
-    table = model.Wanted("eth1", "master", [model.Way("eth1", "master", state="static")], [MAC], [0])
-    for other, changed in ((found("static"), 0), (found("dynamic"), 1), (found("static", dev="eth2"), 1)):
-        made = plan([(table, model.Seen(port, different=[(0, other)]))])
-        assert (len(made.changed), bool(made)) == (changed, bool(changed))
+
+    def adopt(other, state="static", purge="none"):
+        way = model.Way("eth1", "master", state=state, sticky=state == "static")
+        table = model.Wanted("eth1", "master", [way], [MAC], [0])
+        made = plan([(table, model.Seen(port, different=[(0, other)]))], purge=purge)
+        assert len(made.changed) == bool(made)
+        return [operation.kind for operation in made.operations]
+
+    assert adopt(ours) == adopt(found("permanent"), "permanent") == adopt(found("dynamic"), "dynamic") == []
+    for other in (found("static"), found("dynamic"), found("static", sticky=True, dev="eth2")):
+        assert adopt(other) == [model.REPLACE]
+    with pytest.raises(RefusedError, match="extern_learn"):
+        adopt(found("static", extern=True))
+    for other in (found("static", extern=True), found("static", sticky=True, extern=True)):
+        assert adopt(other, purge="all") == [model.DELETE, model.CREATE]
+
+
+def test_copies_of_a_bridges_row_in_vlans():
+    """A row without a VLAN stands in each VLAN of the port as well, and is changed where one of them is not as wanted."""
+    port = model.Device("eth1", 3, "veth", master=9, master_kind="bridge")
+    way = model.Way("eth1", "master", state="static", sticky=True)
+    table = model.Wanted("eth1", "master", [way], [MAC], [0])
+    ours = model.Found(MAC, way, owned=True)
+
+    def copy(vlan=1, extern=False, **more):
+        return 0, model.Found(MAC, dataclasses.replace(way, vlan=vlan, **more), owned=not extern, extern_learn=extern)
+
+    def decide(*copies, there=True, **more):
+        seen = model.Seen(port, copies=list(copies))
+        seen.different, seen.missing = ([(0, ours)], []) if there else ([], [0])
+        made = plan([(table, seen)], **more)
+        assert len(made.changed) == (there and bool(made) and "state" not in more)
+        return [operation.kind for operation in made.operations]
+
+    assert decide(copy(1), copy(2), purge="all") == []
+    assert decide(copy(1), copy(dev="eth2", vlan=7, state="dynamic", sticky=False)) == []
+    assert decide(copy(1, sticky=False), copy(2, state="dynamic", sticky=False)) == [model.REPLACE]
+    assert decide(copy(1, sticky=False), there=False) == [model.CREATE]
+    for dev in ("eth1", "eth2"):
+        with pytest.raises(RefusedError, match=f"{dev} vlan 1 .*extern_learn"):
+            decide(copy(1, extern=True, dev=dev), purge="owned")
+        assert decide(copy(1, extern=True, dev=dev), purge="all") == [model.DELETE, model.REPLACE]
+    assert decide(copy(1), copy(2, dev="eth2"), state="absent") == [model.DELETE]
 
 
 MACS = [MAC, bytes.fromhex("505433000002"), model.ZERO, GROUP]

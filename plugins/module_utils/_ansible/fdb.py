@@ -56,6 +56,7 @@ class FdbResource(Resource):
         self.diff = diff
         self.kernel = Fdb()
         self.devices = {}
+        self.unfit = {}  # (device, table): why its rows cannot stand there, or not yet
 
     def close(self):
         self.kernel.close()
@@ -87,28 +88,24 @@ class FdbResource(Resource):
         names = dict.fromkeys([*desired.devs, *(dev for dev, target in desired.tables)])
         self.devices = {name: self.kernel.device(name) for name in names}
         tables = dict(desired.tables)
-        faults = []
-        if desired.purge != "none":
-            for name in desired.devs:
-                device = self.devices[name]
-                target = model.MASTER if device and device.kind != "vxlan" else model.SELF
-                tables.setdefault((name, target), model.Wanted(name, target, []))
-        for table in tables.values():
-            device = self.devices[table.dev]
-            faults += model.check_device(table, device) if device else []
-        if faults:
-            raise InputError(faults)
+        purged = [(name, self._purged(name, tables)) for name in desired.devs] if desired.purge != "none" else []
+        for key in purged:
+            tables.setdefault(key, model.Wanted(*key, []))
         pairs = []
-        for table in tables.values():
+        for key, table in tables.items():
             device = self.devices[table.dev]
-            complete = desired.purge != "none" and table.dev in desired.devs and self._purges(table, device)
-            pairs.append((table, self.kernel.look(table, device, complete, desired.state == "present")))
+            faults = model.check_device(table, device)
+            if faults:  # an earlier task may be about to make the device fit, so only apply() can refuse it
+                self.unfit[key] = faults
+            fit = None if faults else device
+            pairs.append((table, self.kernel.look(table, fit, key in purged, desired.state == "present")))
         return pairs
 
-    @staticmethod
-    def _purges(table, device):
+    def _purged(self, name, wanted):
         """Purge cleans one table of a device: a VXLAN device's own, and the bridge's for any other port."""
-        return bool(device) and (device.kind == "vxlan") == (table.target == model.SELF)
+        device = self.devices[name]
+        other = device and device.kind != "vxlan" and (name, model.SELF) not in wanted  # what it is not yet, rows tell
+        return model.MASTER if other else model.SELF
 
     def plan(self, desired, observed):
         return planner.plan(observed, desired.state, desired.purge)
@@ -116,8 +113,7 @@ class FdbResource(Resource):
     def apply(self, plan):
         faults = []
         for table in {id(operation.table): operation.table for operation in plan.operations}.values():
-            if not self.devices[table.dev]:
-                faults.append(f"dev: there is no device {table.dev}; make it first")
+            faults += self.unfit.get((table.dev, table.target), [])
             faults += check_vias(table)
         if faults:
             raise InputError(faults)
@@ -130,7 +126,7 @@ class FdbResource(Resource):
         touched = {}
         for table, positions in plan.added + [(table, [i]) for table, i, old in plan.changed]:
             touched.setdefault(id(table), (table, []))[1].extend(positions)
-        again = self._again([table.subset(positions) for table, positions in touched.values()], "present")
+        again = self._again([table.subset(positions) for table, positions in touched.values() if positions], "present")
         wrong += [f"{table.text(i)} is missing" for table, positions in again.added for i in positions]
         wrong += [f"{found.text()} stands where {table.text(i)} should" for table, i, found in again.changed]
         # Rows without a state that stays come back by themselves: the kernel learns them from the next frame.
@@ -167,6 +163,7 @@ class FdbResource(Resource):
             before=_lines(before, changed + removed) if self.diff else "",
             after=_lines(after, changed + added) if self.diff else "",
             header="rows that differ in the FDB of " + ", ".join(self.devices),
+            warnings=self._warnings(),
             result={
                 "rows": {
                     "added": added,
@@ -178,6 +175,11 @@ class FdbResource(Resource):
                 "sample": sample,
             },
         )
+
+    def _warnings(self):
+        faults = list(dict.fromkeys(chain.from_iterable(self.unfit.values())))
+        more = [f"and {len(faults) - SAMPLE} more"] if len(faults) > SAMPLE else []
+        return ["counted as an empty table: " + "; ".join(faults[:SAMPLE] + more)] if faults else []
 
 
 def _new(made):

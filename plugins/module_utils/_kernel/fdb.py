@@ -161,9 +161,9 @@ class Fdb:
         floods = set(wanted.floods())
         singles = [i for i in range(len(wanted)) if i not in floods] if floods else range(len(wanted))
         # A dump is the only way to see all destinations of a MAC, and all ports of a bridge.
-        complete = complete or bool(floods) or (wanted.target == MASTER and bool(wanted.macs))
+        whole = complete or bool(floods) or (wanted.target == MASTER and bool(wanted.macs))
         datagrams = self._dump(wanted.target, device)
-        if not complete:
+        if not whole:
             datagrams = self._first(datagrams, LOOK) if len(wanted) > FEW else None
         if datagrams is None:
             return self._ask(wanted, device, singles, compare)
@@ -177,6 +177,7 @@ class Fdb:
         else:
             rows = self._others(datagrams, wanted.target, device, {})
             rest = {keys[i]: i for i in singles}
+        everywhere = {key: i for key, i in rest.items() if wanted.target == MASTER and len(key) == len(ZERO)}
         seen = Seen(device)
         for found in rows:
             key = found.mac + found.way.key()
@@ -184,7 +185,9 @@ class Fdb:
                 seen.floods.setdefault(key, []).append(found)
             elif key in rest:
                 seen.different.append((rest.pop(key), found))
-            elif found.way.dev == device.name:
+            elif found.mac in everywhere:
+                seen.copies.append((everywhere[found.mac], found))
+            elif complete and found.way.dev == device.name:
                 seen.strangers.append(found)
         seen.missing = list(rest.values())
         return seen
@@ -318,8 +321,9 @@ class Fdb:
             nhid=codec.number(given.get(NDA_NH_ID)),
             state=state,
             router=bool(flags & NTF_ROUTER),
+            sticky=master and bool(flags & NTF_STICKY),
         )
-        own = bool(nud & MARK) if not master else state == "static"
+        own = bool(nud & MARK) if not master else way.sticky and state == "static"
         return Found(
             mac=mac,
             way=way,
@@ -399,14 +403,15 @@ class Fdb:
 
     def _put(self, operation, device):
         table, keep = operation.table, operation.keep
-        flags = codec.NLM_F_REQUEST | PUT[operation.kind]
         macs, index = table.macs, table.index
         pieces = {}
         for k in {index[i] for i in operation.rows}:
             way = device.normal(table.ways[k])
             nud, ntf = (keep.nud, keep.flags & ~NTF_OFFLOADED) if keep else _state(way)
             end = b"\0\0" + self._naming(way)
-            head = codec.HEADER.pack(BODY + 4 + 6 + len(end), RTM_NEWNEIGH, flags, 0, 0)
+            # A row without a VLAN goes into each VLAN of a bridge's port as well, where it may exist or not.
+            put = PUT[operation.kind] if table.target == SELF or way.vlan is not None else PUT_EVERYWHERE
+            head = codec.HEADER.pack(BODY + 4 + 6 + len(end), RTM_NEWNEIGH, codec.NLM_F_REQUEST | put, 0, 0)
             body = NDMSG.pack(AF_BRIDGE, device.index, nud, ntf, 0)
             pieces[k] = head[:8], head[12:] + body + _LLADDR, end
         for at in range(0, len(operation.rows), rtnl.BATCH):
@@ -447,6 +452,7 @@ PUT = {
     APPEND: codec.NLM_F_CREATE | codec.NLM_F_APPEND,
     REPLACE: codec.NLM_F_REPLACE,
 }
+PUT_EVERYWHERE = codec.NLM_F_CREATE | codec.NLM_F_REPLACE
 _NUMBERS = [codec.U32.pack(i) for i in range(rtnl.BATCH)]
 
 
@@ -458,8 +464,9 @@ def check_vias(table):
 
 def _state(way):
     """(ndm_state, ndm_flags) of a row of ours."""
-    nud = STATE[way.state] | (MARK if way.target == SELF else 0)
-    return nud, (NTF_SELF if way.target == SELF else NTF_MASTER) | (NTF_ROUTER if way.router else 0)
+    if way.target == MASTER:
+        return STATE[way.state], NTF_MASTER | (NTF_STICKY if way.sticky else 0)
+    return STATE[way.state] | MARK, NTF_SELF | (NTF_ROUTER if way.router else 0)
 
 
 def _head_image(way):

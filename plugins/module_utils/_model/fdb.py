@@ -23,7 +23,7 @@ CREATE, APPEND, REPLACE, DELETE = "create", "append", "replace", "delete"
 ZERO = b"\0\0\0\0\0\0"
 
 WITH_VALUE = ("dev", "dst", "vni", "src_vni", "port", "via", "nhid", "vlan")
-ALONE = ("router", "self", "master", "permanent", "static", "dynamic")
+ALONE = ("router", "sticky", "self", "master", "permanent", "static", "dynamic")
 
 
 def text_of(mac):
@@ -50,6 +50,7 @@ class Way:
     nhid: int | None = None
     state: str = "permanent"
     router: bool = False
+    sticky: bool = False  # of a bridge's row: frames from other ports do not move the MAC
 
     def key(self):
         """What tells rows of one MAC in one table apart, in bytes: the source VNI or the VLAN."""
@@ -67,7 +68,8 @@ class Way:
             value = getattr(self, name)
             if value is not None:
                 parts += [name, str(value)]
-        return " ".join([*parts, *(["router"] if self.router else []), self.target, self.state])
+        parts += [flag for flag in ("router", "sticky") if getattr(self, flag)]
+        return " ".join([*parts, self.target, self.state])
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ class Seen:
     device: Device | None  # None: there is no such device (yet), so the table is empty
     missing: list = field(default_factory=list)  # positions of one-destination rows whose MAC is not there
     different: list = field(default_factory=list)  # (position, Found): the MAC is there, perhaps with other content
+    copies: list = field(default_factory=list)  # (position, Found): the same MAC in a VLAN, of a row without VLAN
     floods: dict = field(default_factory=dict)  # key -> [Found]: each MAC with several destinations that is there
     strangers: list = field(default_factory=list)  # Found that nobody wants; only after a complete read
 
@@ -335,6 +338,9 @@ def _way(found, devs, absent):
     else:
         _check_self(made, absent)
     made["state"] = states[0] if states else "permanent"
+    made["sticky"] = (made["target"], made["state"]) == (MASTER, "static")
+    if "sticky" in found and not made["sticky"]:
+        raise ValueError("sticky: it goes with 'master static', where it is always set; leave it out")
     return Way(**made)
 
 
@@ -500,7 +506,9 @@ def split(rows):
 
 
 def check_device(table, device):
-    """Why the rows of a table cannot stand on this device, in words; an empty list when they can."""
+    """Why the rows of a table cannot stand on this device (None: there is none), in words; an empty list when they can."""
+    if not device:
+        return [f"dev: there is no device {table.dev}; make it first"]
     if table.target == MASTER:
         if device.master_kind == "bridge":
             return []

@@ -6,7 +6,7 @@ Who owns a row, and so what may be replaced or purged, is decided here and nowhe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .._model.errors import RefusedError
 from .._model.fdb import APPEND, CREATE, DELETE, MASTER, REPLACE, Operation
@@ -52,11 +52,9 @@ def plan(pairs, state="present", purge="none"):
 
 def purgeable(found, purge):
     """Whether purge may remove a row that nobody wants."""
-    if purge == "none" or found.default:
+    hosts_own = found.way.target == MASTER and found.way.state == "permanent"
+    if purge == "none" or found.default or hosts_own:
         return False
-    if found.way.target == MASTER:
-        # Permanent rows of a bridge are the host's own MACs. A bridge keeps no mark: static ones count as ours.
-        return found.way.state != "permanent" and (purge == "all" or found.owned)
     return purge == "all" or found.owned
 
 
@@ -67,13 +65,30 @@ def _present(made, wanted, seen, purge):
         way = normal[wanted.index[i]]
         if found.extern_learn and purge != "all":
             made.refused.append(found.text())
-        elif found.way != way or not (found.owned or way.target == MASTER):
+        elif not _as_wanted(found, way):
             made.changed.append((wanted, i, found))
-            if (found.way.nhid is None) == (way.nhid is None):
+            # The kernel turns no row with a destination into one with a nexthop group, nor back; and a bridge keeps
+            # extern_learn on a row that is replaced.
+            if (found.way.nhid is None) == (way.nhid is None) and not (found.extern_learn and way.target == MASTER):
                 replaced.append(i)
-            else:  # the kernel turns no row with a destination into one with a nexthop group, nor back
+            else:
                 old.append(found)
                 swapped.append(i)
+    # The kernel writes a row without a VLAN into each VLAN of the bridge's port as well.
+    written = {*seen.missing, *replaced, *swapped} if seen.copies else ()
+    for i, found in seen.copies:
+        way = normal[wanted.index[i]]
+        if found.extern_learn and purge != "all":
+            made.refused.append(found.text())
+        elif found.extern_learn or (
+            found.way.dev == way.dev and not _as_wanted(found, replace(way, vlan=found.way.vlan))
+        ):
+            if found.extern_learn:
+                old.append(found)
+            if i not in written:
+                written.add(i)
+                replaced.append(i)
+                made.changed.append((wanted, i, found))
     made.added.append((wanted, seen.missing))
     made.add(DELETE, wanted, old)
     made.add(CREATE, wanted, seen.missing + swapped)
@@ -89,6 +104,10 @@ def _present(made, wanted, seen, purge):
     doomed = [found for found in strangers if purgeable(found, purge)]
     made.removed += doomed
     made.add(DELETE, wanted, doomed)
+
+
+def _as_wanted(found, way):
+    return found.way == way and not found.extern_learn and (found.owned or way.target == MASTER)
 
 
 def _flood(made, wanted, positions, rows, normal, purge):
@@ -123,7 +142,7 @@ def _flood(made, wanted, positions, rows, normal, purge):
 
 
 def _absent(made, wanted, seen):
-    matches = [(wanted.row(i)[1], found) for i, found in seen.different]
+    matches = [(wanted.row(i)[1], found) for i, found in seen.different + seen.copies]
     if seen.floods:
         keys = wanted.keys()
         matches += [(wanted.row(i)[1], found) for i in wanted.floods() for found in seen.floods.get(keys[i], [])]
