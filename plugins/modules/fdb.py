@@ -101,8 +101,8 @@ options:
       - The rows as text, one a line, in the words of C(bridge fdb add).
       - The words are a MAC, then C(dev), C(dst), C(vni), C(src_vni), C(port), C(via), C(nhid), C(vlan), each with a
         value, and C(router), C(self), C(master), C(permanent), C(static), C(dynamic). They mean what they mean in
-        O(entries). C(sticky) may stand on C(master static) rows, which are sticky in any case. Blank lines and lines that begin with C(#) are skipped. A MAC with several destinations takes a
-        line for each.
+        O(entries). C(sticky) may stand on C(master static) rows, which are sticky in any case.
+      - Blank lines and lines that begin with C(#) are skipped. A MAC with several destinations takes a line for each.
       - A large text travels as a temporary file, which an action plugin of the module's name takes care of.
     type: str
   src:
