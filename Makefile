@@ -9,7 +9,7 @@ RUN  = tools/run
 VARS = -e lab_prefix=$(PREFIX) -e lab_suite=$(SUITE)
 PLAY = $(RUN) ansible-playbook $(VARS) $(ARGS)
 
-.PHONY: help lab lab-down shell deploy verify teardown test unit lint sanity molecule bench docs build clean
+.PHONY: help lab lab-down shell deploy verify teardown images test unit lint sanity molecule bench docs build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -34,7 +34,10 @@ teardown: ## remove from the lab's hosts all that the collection made
 
 test: lint unit sanity build molecule ## everything that CI runs
 
-unit: ## unit, kernel and lab tests (as root)
+images: ## the lab images of all suites, about a minute each unless they are cached
+	$(RUN) ansible-playbook playbooks/lab_images.yml
+
+unit: images ## unit, kernel and lab tests (as root), after make images
 	$(RUN) pytest
 
 lint: ## ruff, yamllint, ansible-lint (production), the changelog, the docs
