@@ -126,6 +126,14 @@ options:
     type: str
     choices: [none, owned, all]
     default: none
+  anew:
+    description:
+      - VXLAN devices whose tables are taken as empty and not read.
+      - In check mode, name here the devices that an earlier task would make anew (their RV(vtep.fabric.vxlan#module:devices[].action)
+        is V(recreated)), so that the rows of the old device are not mistaken for those of the new one. A run has no need of it.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     support: full

@@ -59,7 +59,7 @@ def way_of_reading(request, monkeypatch):
 
 
 def run(table=None, dev=("vxlan100",), check=False, resource=None, diff=False, **more):
-    params = {"dev": list(dev), "entries": None, "table": table, "src": None, "state": "present", "purge": "none"}
+    params = {"dev": list(dev), "entries": None, "table": table, "src": None, "state": "present", "purge": "none", "anew": []}
     resource = resource or FdbResource(diff)
     try:
         return converge(resource, {**params, **more}, check)
@@ -442,6 +442,12 @@ def test_a_device_that_an_earlier_task_would_make_fit(prepare):
         "ip link set eth1 master br100",
     )
     assert run(table, devs, purge="owned").result["rows"] == outcome.result["rows"]
+
+
+def test_a_device_that_an_earlier_task_would_make_anew():
+    run(f"{ZERO} dst {A}\n{MAC} dst {A}")
+    told = [run(f"{ZERO} dst {B}", purge="owned", check=True, anew=anew).result["rows"] for anew in ([], ["vxlan100"])]
+    assert [(rows["added"], rows["removed"]) for rows in told] == [(1, 2), (1, 0)]
 
 
 def test_an_empty_table_on_a_port_of_no_bridge():

@@ -36,6 +36,7 @@ ARGUMENTS = {
     "src": {"type": "path"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "purge": {"type": "str", "choices": ["none", "owned", "all"], "default": "none"},
+    "anew": {"type": "list", "elements": "str", "default": []},
 }
 FORMS = ["entries", "table", "src"]
 INFO_ARGUMENTS = {
@@ -47,8 +48,8 @@ INFO_ARGUMENTS = {
 class Desired:
     """The wanted tables, by device and table, and what to do about them."""
 
-    def __init__(self, devs, tables, state, purge):
-        self.devs, self.tables, self.state, self.purge = devs, tables, state, purge
+    def __init__(self, devs, tables, state, purge, anew):
+        self.devs, self.tables, self.state, self.purge, self.anew = devs, tables, state, purge, anew
 
 
 class FdbResource(Resource):
@@ -64,6 +65,7 @@ class FdbResource(Resource):
     def normalise(self, params):
         faults = []
         devs = [_checked(values.dev, name, "dev", faults) for name in params["dev"]]
+        anew = [_checked(values.dev, name, "anew", faults) for name in params["anew"]]
         if params["purge"] != "none":
             if not devs:
                 faults.append("dev: missing; purge needs to be told which devices' tables it may clean")
@@ -82,7 +84,7 @@ class FdbResource(Resource):
             faults += error.faults
         if faults:
             raise InputError(faults)
-        return Desired(devs, model.split(rows), params["state"], params["purge"])
+        return Desired(devs, model.split(rows), params["state"], params["purge"], anew)
 
     def read(self, desired):
         names = dict.fromkeys([*desired.devs, *(dev for dev, target in desired.tables)])
@@ -97,7 +99,7 @@ class FdbResource(Resource):
             faults = model.check_device(table, device)
             if faults:  # an earlier task may be about to make the device fit, so only apply() can refuse it
                 self.unfit[key] = faults
-            fit = None if faults else device
+            fit = None if faults or table.dev in desired.anew else device
             pairs.append((table, self.kernel.look(table, fit, key in purged, desired.state == "present")))
         return pairs
 
