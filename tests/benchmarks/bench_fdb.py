@@ -48,7 +48,7 @@ def core(path, purge, expected):
 
     before = time.process_time()
     core = FdbResource()
-    params = {"dev": [DEV], "entries": None, "table": None, "src": path, "state": "present", "purge": purge}
+    params = {"dev": [DEV], "entries": None, "table": None, "src": path, "state": "present", "purge": purge, "anew": []}
     outcome = converge(core, params, False)
     core.close()
     print(time.process_time() - before)

@@ -5,6 +5,8 @@ import json
 from dataclasses import replace
 
 import pytest
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible.fdb import FdbResource
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible.run import converge
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.vxlan import Vxlans, info
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import link as adapter
 from ansible_collections.vtep.fabric.plugins.module_utils._model import link as base
@@ -104,7 +106,7 @@ def told_by_ip(option, name="vxlan100"):
 
 def fdb(name="vxlan100"):
     rows = json.loads(sh(f"bridge -j fdb show dev {name}"))
-    return sorted((row["mac"], row.get("dst"), row.get("viaIf")) for row in rows if "dst" in row)
+    return sorted(((row["mac"], row.get("dst"), row.get("viaIf")) for row in rows if "dst" in row), key=str)
 
 
 def groups(dev):
@@ -271,6 +273,27 @@ def test_a_new_multicast_group_is_joined_and_the_old_one_left(monkeypatch):
         assert "ff05::200" not in groups("under1")
         assert fdb() == []
         vxlan(name="vxlan100", state="absent")
+
+
+def flood_list(table):
+    """Make the flood list of vxlan100 what the table says, as the fdb module does."""
+    resource = FdbResource()
+    params = {"dev": ["vxlan100"], "entries": None, "table": table, "src": None, "state": "present", "purge": "owned"}
+    try:
+        converge(resource, {**params, "anew": []}, False)
+    finally:
+        resource.close()
+
+
+@pytest.mark.parametrize(("option", "group"), [("remote", "192.0.2.9"), ("group", "239.0.0.1")])
+def test_a_new_destination_leaves_the_flood_list_to_its_owner(option, group):
+    vxlan(name="vxlan100", id=100, local="192.0.2.1", dev="under0", up=True)
+    flood_list("00:00:00:00:00:00 dst 192.0.2.2\n00:00:00:00:00:00 dst 192.0.2.3")
+    sh("bridge fdb append 50:54:33:00:00:01 dev vxlan100 dst 192.0.2.7")
+    twice(vxlan, name="vxlan100", **{option: group})
+    assert sorted(row[1] for row in fdb()) == sorted(["192.0.2.2", "192.0.2.3", "192.0.2.7", group])
+    flood_list("")
+    assert sorted(row[1] for row in fdb()) == sorted(["192.0.2.7", group])
 
 
 def test_dev_cannot_be_taken_away_without_a_new_device():

@@ -16,8 +16,9 @@ from . import codec, pyroute
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
-RTM_GETNEIGH = 30
+RTM_NEWNEIGH, RTM_GETNEIGH = 28, 30
 AF_BRIDGE = 7
+NTF_SELF = 0x02
 NEW = codec.NLM_F_CREATE | codec.NLM_F_EXCL
 IFF_UP = 1
 RTEXT_FILTER_SKIP_STATS = 8
@@ -185,11 +186,43 @@ class Links:
         groups = {}
         for option, value in operation.values.items():
             groups.setdefault(table[option].group, {})[option] = value
+        index = _index(operation.name)
+        destination = operation.values.get("group")
+        added = destination and not values.is_any(destination)
+        flood = self._flood_state(index) if added else None
         for group, wanted in groups.items():
             message = self._message(operation.kind, group, wanted, table)
-            message["index"] = _index(operation.name)
+            message["index"] = index
             words = ", ".join(f"{option} {model.show(value)}" for option, value in wanted.items())
             self.socket.change(message, RTM_NEWLINK, 0, f"{operation.name}: set {words}")
+        if flood:
+            self._keep_flood_state(index, flood, destination)
+
+    def _flood_state(self, index):
+        """The state of a VXLAN device's all-zero FDB row, None without one."""
+        request = self._flood_row(index)
+        try:
+            return self.socket.ask(request, RTM_GETNEIGH, "reading the default FDB row")["state"]
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+
+    def _keep_flood_state(self, index, state, destination):
+        """Adding a default destination, the kernel gives the row's whole list its own state, and so takes the mark that
+        tells whose the other destinations are (see docs/fdb.md). A request without any of the flags create, replace and
+        append changes nothing but the state."""
+        message = self._flood_row(index, ("NDA_DST", destination))
+        message["state"] = state
+        self.socket.change(message, RTM_NEWNEIGH, 0, "keeping the mark of the default FDB row")
+
+    def _flood_row(self, index, *attributes):
+        message = self.row_message()
+        message["family"] = AF_BRIDGE
+        message["ifindex"] = index
+        message["flags"] = NTF_SELF
+        message["attrs"] = [("NDA_LLADDR", values.ZERO_MAC), *attributes]
+        return message
 
     def _message(self, kind, group, wanted, table):
         wanted = dict(wanted)
