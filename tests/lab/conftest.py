@@ -32,10 +32,11 @@ INVENTORY = {
 class Lab:
     """A lab of a prefix of its own, driven by the playbooks as a user drives his."""
 
-    def __init__(self, directory, prefix=None):
-        self.prefix = prefix or f"t{uuid.uuid4().hex[:8]}"
+    def __init__(self, directory, hosts=INVENTORY):
+        self.directory = directory
+        self.prefix = f"t{uuid.uuid4().hex[:8]}"
         self.inventory = directory / f"{self.prefix}.json"
-        self.hosts = json.loads(json.dumps(INVENTORY))
+        self.hosts = json.loads(json.dumps(hosts))
         self.write()
 
     def write(self):
@@ -133,12 +134,14 @@ def lab(make_lab):
 
 
 @pytest.fixture(scope="module")
-def running_lab(tmp_path_factory):
-    """One lab for tests that leave it as it is."""
-    lab = Lab(tmp_path_factory.mktemp("lab"))
-    lab.up()
-    yield lab
-    lab.down()
+def running_lab(tmp_path_factory, request):
+    """One lab for all tests of a module. The module may name hosts of its own as LAB."""
+    lab = Lab(tmp_path_factory.mktemp("lab"), getattr(request.module, "LAB", INVENTORY))
+    try:
+        lab.up()
+        yield lab
+    finally:
+        lab.down()
 
 
 @pytest.fixture
