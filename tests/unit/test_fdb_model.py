@@ -118,6 +118,14 @@ def test_without_a_device():
     assert "row 1: dev: missing" in fault
 
 
+def test_a_multicast_group_is_told_from_other_addresses():
+    for dst in ("ff00::1", "ff02::1", "224.0.0.1", "239.255.255.255"):
+        (fault,) = faults(fdb.from_table, f"50:54:33:00:00:01 dst {dst}", DEV)
+        assert f"{dst} is a multicast group" in fault
+    for dst in ("ff::1", "feff::1", "223.255.255.255", "240.0.0.1"):
+        assert rows(f"50:54:33:00:00:01 dst {dst}")[0][1].dst == dst
+
+
 def test_one_unicast_mac_has_one_destination():
     text = "50:54:33:00:00:01 dst 192.0.2.1\n50:54:33:00:00:02 dst 192.0.2.1\n50:54:33:00:00:01 dst 192.0.2.2"
     (fault,) = faults(fdb.from_table, text, DEV)
