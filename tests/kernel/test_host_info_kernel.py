@@ -212,6 +212,7 @@ def module(**arguments):
         check=False,
         env=dict(os.environ, PYTHONPATH=str(COLLECTIONS)),
     )
+    assert done.stdout, done.stderr
     return json.loads(done.stdout)
 
 

@@ -5,7 +5,8 @@ import json
 import time
 
 import pytest
-from frr_host import SUITES, Host, Lan, needs_image
+from frr_host import Host, Lan
+from suite_host import SUITES, needs_image
 
 ALL = {
     "router_id": "203.0.113.1",
