@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the fdb module costs against `bridge`, as ratios of CPU seconds (user and system) taken in the same run.
 
@@ -64,7 +63,7 @@ def measured(*command):
     """(standard output, CPU seconds, peak memory in MB) of a process."""
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         out = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
+        _pid, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{' '.join(command)} failed")
@@ -81,7 +80,7 @@ def round_of(folder, count):
         took[what] = float(out)
 
     fresh()
-    _, took["bridge -batch"], peak["bridge -batch"] = measured("bridge", "-batch", str(folder / "batch"))
+    _out, took["bridge -batch"], peak["bridge -batch"] = measured("bridge", "-batch", str(folder / "batch"))
     fresh()
     ours("apply", "none", "added")
     ours("unchanged", "none", "unchanged")
@@ -115,7 +114,7 @@ def playbooks(folder, rounds):
         (folder / f"{name}.yml").write_text(play)
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_NOCOLOR": "1"}
     took = {name: [] for name in tasks}
-    for _ in range(rounds):
+    for _turn in range(rounds):
         for name in tasks:
             command = [
                 str(Path(sys.executable).parent / "ansible-playbook"),
@@ -152,9 +151,9 @@ def main():
             table = rows(count)
             (folder / "table").write_text("\n".join(table) + "\n")
             (folder / "batch").write_text("".join(f"fdb add {row} dev {DEV}\n" for row in table))
-            done = [round_of(folder, count) for _ in range(3 if count > 50_000 else 7)]
-            took = {what: statistics.median(once[what] for once, _ in done) for what in done[0][0]}
-            peak = {what: max(once[what] for _, once in done) for what in done[0][1]}
+            done = [round_of(folder, count) for _turn in range(3 if count > 50_000 else 7)]
+            took = {what: statistics.median(once[what] for once, _peak in done) for what in done[0][0]}
+            peak = {what: max(once[what] for _took, once in done) for what in done[0][1]}
             report["sizes"][count] = {"cpu_seconds": took, "peak_mb": peak}
             show(count, took, peak)
         for count, what, against, most in BUDGETS:

@@ -55,7 +55,7 @@ def test_a_small_table(tmp_path):
         {"mac": "50:54:33:00:00:01", "dst": "2001:db8:2::1"},
     ]
     table = f"{ZERO} dst 2001:db8:3::1\n50:54:33:00:00:01 dst 2001:db8:3::1 vni 7"
-    results, _ = play(
+    results, _out = play(
         tmp_path,
         fdb({"check_mode": True, "diff": True}, entries=entries),
         fdb({"diff": True}, entries=entries),

@@ -6,7 +6,7 @@ from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import I
 from hypothesis import given
 from hypothesis import strategies as st
 
-DEV = ["vxlan100"]
+DEV = ("vxlan100",)
 ZERO = "00:00:00:00:00:00"
 
 

@@ -118,7 +118,7 @@ def run(kernel, table, state="present", purge="none"):
     made = plan([(table, kernel.look(table))], state, purge)
     kernel.carry_out(made)
     return {
-        "added": sum(len(rows) for _, rows in made.added),
+        "added": sum(len(rows) for _table, rows in made.added),
         "changed": len(made.changed),
         "removed": len(made.removed),
         "shared": len(made.shared),
@@ -298,7 +298,7 @@ def test_a_second_plan_is_empty_and_nothing_foreign_is_lost(kernel, table, purge
         return
     again = plan([(table, kernel.look(table))], "present", purge)
     assert not again
-    assert not again.changed and not any(rows for _, rows in again.added) and not again.removed
+    assert not again.changed and not any(rows for _table, rows in again.added) and not again.removed
     for i in range(len(table)):
         mac, wish = table.row(i)
         assert DEVICE.normal(wish).place() in kernel.entries[mac].places
