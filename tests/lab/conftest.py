@@ -32,11 +32,11 @@ INVENTORY = {
 class Lab:
     """A lab of a prefix of its own, driven by the playbooks as a user drives his."""
 
-    def __init__(self, directory, hosts=INVENTORY):
+    def __init__(self, directory, hosts=None):
         self.directory = directory
         self.prefix = f"t{uuid.uuid4().hex[:8]}"
         self.inventory = directory / f"{self.prefix}.json"
-        self.hosts = json.loads(json.dumps(hosts))
+        self.hosts = json.loads(json.dumps(hosts or INVENTORY))
         self.write()
 
     def write(self):
