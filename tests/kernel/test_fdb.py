@@ -59,7 +59,15 @@ def way_of_reading(request, monkeypatch):
 
 
 def run(table=None, dev=("vxlan100",), check=False, resource=None, diff=False, **more):
-    params = {"dev": list(dev), "entries": None, "table": table, "src": None, "state": "present", "purge": "none", "anew": []}
+    params = {
+        "dev": list(dev),
+        "entries": None,
+        "table": table,
+        "src": None,
+        "state": "present",
+        "purge": "none",
+        "anew": [],
+    }
     resource = resource or FdbResource(diff)
     try:
         return converge(resource, {**params, **more}, check)
