@@ -73,8 +73,8 @@ def port_settings(segment):
 
 
 def vxlan_port(segment):
-    """The VXLAN device as a port. Restricted: the bridge does not learn from it, since a remote frame with a local
-    endpoint's MAC would move even a static entry. Unknown unicast floods to it, and its own FDB decides."""
+    """The VXLAN device as a port. Restricted: the bridge knows its local endpoints and learns no others. All else floods to
+    the VXLAN device, and its own FDB decides."""
     return {**PORT, "learning": not segment.restricted}
 
 
