@@ -126,6 +126,7 @@ interfaces:
     eth0:
       mtu: 1500
       kind: null
+      alias: null
       mac: 52:54:00:12:34:56
       master: null
       up: true
@@ -136,6 +137,9 @@ interfaces:
       type: int
     kind:
       description: The kind as C(ip link) names it, such as V(bridge). Null for hardware and for C(lo).
+      type: str
+    alias:
+      description: The alias, or null.
       type: str
     mac:
       description: The link-layer address, null where the device has none.

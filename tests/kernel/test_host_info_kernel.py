@@ -94,6 +94,7 @@ def test_interfaces_are_what_iproute2_says():
         ip link add br100 type bridge
         ip link add eth1 mtu 1450 type veth peer name other
         ip link set eth1 master br100
+        ip link set br100 alias 'vtep.fabric segment 100'
         ip link set eth1 up
         ip addr add 192.0.2.1 peer 192.0.2.2/32 dev other
         ip addr add 2001:db8::1/64 dev other nodad
@@ -113,6 +114,7 @@ def test_interfaces_are_what_iproute2_says():
         link["ifname"]: {
             "mtu": link["mtu"],
             "kind": link.get("linkinfo", {}).get("info_kind"),
+            "alias": link.get("ifalias"),
             "mac": link["address"],
             "master": link.get("master"),
             "up": "UP" in link["flags"],

@@ -168,6 +168,19 @@ ONE = [
         ["eth1", "eth7"],
         ["s3: vtep_access_ports: the host has no interface eth7", "it has eth0"],
     ),
+    (
+        "s1 preflight_host interfaces br100",
+        {"kind": "bridge", "alias": None},
+        ["s1: fabric_segments: VNI 100: bridge: the host has a bridge device br100 that vtep.fabric did not make"],
+    ),
+    (
+        "s3 preflight_host interfaces vxlan100",
+        {"kind": "vxlan", "alias": "vtep.fabricated"},
+        ["s3: fabric_segments: VNI 100: vxlan: ", "vxlan device vxlan100 that vtep.fabric did not make; remove"],
+    ),
+    ("s3 preflight_host interfaces vxlan200", {"kind": "vxlan", "alias": None}, []),  # s3 has no VNI 200
+    ("s3 preflight_host interfaces vxlan100", {"kind": "vxlan", "alias": "vtep.fabric segment 100"}, []),
+    ("s1 preflight_host interfaces vtep0", {"kind": "dummy", "alias": None}, ["s1: vtep_loopback_device: ", "vtep0"]),
     ("s1 vtep_loopback_device", "lo/1", ["s1: vtep_loopback_device: 'lo/1' is not a device name"]),
     ("s1 preflight_host features dummy", False, []),
     ("s1 preflight_host", "up", ["s1: preflight_host: 'up' is not a result of module vtep.fabric.host_info"]),
@@ -365,6 +378,38 @@ def test_vlan_on_a_kernel_without():
 
     (fault,) = faults_of(change)
     assert fault.startswith("s3: vtep_access_ports: eth1.7 would be VLAN devices, and the kernel has none")
+
+
+def test_a_port_in_somebody_elses_bridge():
+    def change(alias):
+        def enslave(_words, hosts):
+            interfaces = hosts["s2"]["preflight_host"]["interfaces"]
+            interfaces["eth1"]["master"] = "lan"
+            interfaces["lan"] = {"kind": "bridge", "alias": alias}
+
+        return enslave
+
+    (fault,) = faults_of(change(None))
+    assert "s2: vtep_access_ports: eth1 is in lan, which vtep.fabric did not make" in fault
+    assert faults_of(change("vtep.fabric segment 7")) == [], "a bridge that a former inventory named"
+
+
+def test_the_same_address_twice_is_one_fault():
+    def change(_words, hosts):
+        for host in ("s1", "s3"):
+            hosts[host]["vtep_address"] = "2001:db8:1::1"
+
+    found = faults_of(change)
+    assert [fault for fault in found if "also that of s1" in fault] == [
+        "s3: vtep_address: 2001:db8:1::1 is also that of s1; give each VTEP its own"
+    ]
+
+
+def test_a_variant_that_is_missing_is_not_called_unknown():
+    assert faults_of(variant="") == [
+        "fabric: variant: is missing; give it by -e variant=... or fabric_variant; known are "
+        + ", ".join(plan.VARIANTS)
+    ]
 
 
 def test_dead_interval():

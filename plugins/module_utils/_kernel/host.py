@@ -30,7 +30,8 @@ WRITTEN = ("/", "/etc", "/var/lib")  # where packages, daemons' settings and the
 CAP_NET_ADMIN = 12  # <linux/capability.h>
 
 RTM_GETLINK, RTM_GETADDR = 18, 22  # <linux/rtnetlink.h>
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_INFO_KIND = 1, 3, 4, 10, 18, 1
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS = 1, 3, 4, 10, 18, 20
+IFLA_INFO_KIND = 1
 IFA_ADDRESS, IFA_LOCAL = 1, 2  # <linux/if_addr.h>
 
 
@@ -82,6 +83,7 @@ def _interfaces(rtnl):
         found[name] = {
             "mtu": link[IFLA_MTU],
             "kind": _text(codec.attributes(info, 0, len(info)).get(IFLA_INFO_KIND, b"")) or None,
+            "alias": _text(values.get(IFLA_IFALIAS, b"")) or None,
             "mac": ":".join(f"{byte:02x}" for byte in values.get(IFLA_ADDRESS, b"")) or None,
             "master": link[IFLA_MASTER],
             "up": bool(codec.number(head[8:12]) & 1),  # IFF_UP

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from . import endpoint, reading, segment, vtep
+from .link import OWNER, is_owned
 
 # Bytes that VXLAN adds to an IP packet of the overlay: outer IP, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348, section 5).
 OVERHEAD = {4: 50, 6: 70}
@@ -88,7 +89,8 @@ def check_addresses(vteps, faults):
             if other != one.host:
                 faults.add(one.host, "vtep_address", f"{address} is also that of {other}; give each VTEP its own")
         other = vteps[router_ids.setdefault(one.router_id, one.host)]
-        if other is not one and not one.addresses.get(4) == other.addresses.get(4) == one.router_id:
+        # Of one address two derived router ids are the same, and correcting the address corrects both.
+        if other is not one and not set(one.addresses.values()) & set(other.addresses.values()):
             message = f"{one.router_id} is also that of {other.host}; give each VTEP its own"
             faults.add(one.host, "vtep_router_id", message)
 
@@ -171,6 +173,38 @@ def check_devices(fabric, one, faults):
         if dev not in one.interfaces:
             has = ", ".join(sorted(map(str, one.interfaces))[:20])
             faults.add(one.host, key, f"the host has no interface {dev}; it has {has}")
+
+    check_owners(fabric, one, faults)
+
+
+def check_owners(fabric, one, faults):
+    """What the fabric makes, teardown removes; so it never takes a device over that somebody else made."""
+    ours = dict(made_devices(fabric, one))
+    for dev, key in ours.items():
+        if foreign(one, dev):
+            kind = one.interfaces[dev].get("kind") or "network"
+            message = f"the host has a {kind} device {dev} that {OWNER} did not make; remove or rename it, or choose another name"
+            faults.add(one.host, key, message)
+    for port in one.ports:
+        master = one.interfaces.get(port.name, {}).get("master")
+        if master and master not in ours and foreign(one, master):
+            message = f"{port.name} is in {master}, which {OWNER} did not make; take it out (ip link set {port.name} nomaster)"
+            faults.add(one.host, "vtep_access_ports", message)
+
+
+def made_devices(fabric, one):
+    """(name, the word that names it) of each device that the fabric makes on a host."""
+    for each in fabric.segments_of(one):
+        yield each.bridge, f"fabric_segments: VNI {each.vni}: bridge"
+        yield each.vxlan, f"fabric_segments: VNI {each.vni}: vxlan"
+    yield from ((port.name, "vtep_access_ports") for port in one.ports if port.vlan)
+    if one.loopback != "lo":
+        yield one.loopback, "vtep_loopback_device"
+
+
+def foreign(one, dev):
+    known = one.interfaces.get(dev, {})
+    return "alias" in known and not is_owned(known["alias"])
 
 
 def lower_devices(one):

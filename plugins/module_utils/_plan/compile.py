@@ -17,7 +17,8 @@ def read(words, hosts, variant, faults=()):
     found.found.extend(faults)
     known = isinstance(variant, str) and variant in VARIANTS
     if not known:
-        found.add("fabric", "variant", f"{shown(variant)} is unknown; known are {', '.join(VARIANTS)}")
+        wrong = f"{shown(variant)} is unknown" if variant else "is missing; give it by -e variant=... or fabric_variant"
+        found.add("fabric", "variant", f"{wrong}; known are {', '.join(VARIANTS)}")
     if not hosts:
         found.add("fabric", "groups.vteps", "has no hosts; put the VTEPs into the inventory's group vteps")
         return None, found.found
