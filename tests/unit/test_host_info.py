@@ -98,6 +98,7 @@ def test_the_version_of_a_library_is_found_without_importing_it(tmp_path, monkey
     (tmp_path / "pyroute2/__init__.py").write_text("raise AssertionError('imported')")
     (tmp_path / metadata).mkdir()
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "pyroute2", raising=False)  # other tests may have imported the real one
     assert host._version_of("pyroute2") == "0.7.2"
 
 

@@ -351,6 +351,29 @@ def test_a_port_that_moves_gets_all_its_settings_again():
     ]
 
 
+def test_a_port_whose_bridge_goes_is_no_port():
+    there = state(found("br1", "bridge"), found("eth1", master="br1"))
+    desired = wanted(
+        {"name": "br1", "type": "bridge", "state": "absent"}, {"name": "eth1", "port": {"learning": False}}
+    )
+    with pytest.raises(InputError, match="eth1: port: it has no master"):
+        planning.rehearse(plan(desired, there))
+
+
+def test_the_mark_is_set_right_after_a_device_is_made():
+    """A run that breaks off in between would leave a device that nobody takes for ours."""
+    desired = wanted(
+        {"name": "br1", "type": "bridge", "alias": "vtep.fabric 1"},
+        {"name": "br2", "type": "bridge", "alias": "vtep.fabric 2"},
+    )
+    assert [(type(one).__name__, one.name) for one in plan(desired, state()).operations] == [
+        ("Create", "br1"),
+        ("Set", "br1"),
+        ("Create", "br2"),
+        ("Set", "br2"),
+    ]
+
+
 # Read back
 
 

@@ -7,7 +7,7 @@ stand on first), attributes, masters, port settings, up, addresses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .._model import link as model
 from .._model.errors import InputError, MissingError, RefusedError
@@ -271,11 +271,17 @@ class _Planner:
         found = self.found.get(device.name)
         exists = found is not None and device.name not in going
         if exists:
-            base = found.has
+            base = self._left(found, going).has
         else:
-            kept = self.kind.kept(found) if found else self.kind.defaults(device)
+            kept = self.kind.kept(self._left(found, going)) if found else self.kind.defaults(device)
             base = {**self.kind.kernel_defaults(device), **kept}
         return {**base, **device.wanted}, exists
+
+    def _left(self, found, going):
+        """What is left of a device when its bridge is removed in the same call."""
+        master = found.has.get("master")
+        back = master in self.desired and self.desired[master].present
+        return replace(found, has={**found.has, "master": ""}) if master in going and not back else found
 
     def _check(self, going):
         faults = []
@@ -394,7 +400,7 @@ class _Planner:
                 wanted = self._changed(device)
                 kind = found.kind
             else:
-                wanted = self._new_values(device)
+                wanted = self._new_values(device, going)
                 kind = device.kind
             own = {option: value for option, value in wanted.items() if self._group(kind, option) in ("data", "create")}
             link = {option: wanted[option] for option in ("mtu", "address", "alias", "addrgenmode") if option in wanted}
@@ -403,6 +409,8 @@ class _Planner:
             if found is None and kind and not self._comes_with_peer(device, own, made):
                 first = {option: link.pop(option) for option in ("mtu", "address") if option in link}
                 create.append(Create(name, kind, {**own, **first}))
+                if "alias" in link:  # at once: a run that breaks off must not leave a device without the mark
+                    create.append(Set(name, kind, {"alias": link.pop("alias")}))
                 made.update({name, own.get("veth.peer")})
             elif own and found:
                 operations, notes = self.kind.live(device, found, own)
@@ -429,12 +437,12 @@ class _Planner:
         attribute = self.kind.table(kind).get(option)
         return attribute.group if attribute else "data"
 
-    def _new_values(self, device):
+    def _new_values(self, device, going):
         """Of a device made anew what it had; of a new one what a new one is given; on top of it what is wanted."""
         found = self.found.get(device.name)
         if found is None:
             return {**self.kind.defaults(device), **device.wanted}
-        return {**self.kind.kept(found), **device.wanted}
+        return {**self.kind.kept(self._left(found, going)), **device.wanted}
 
     def _port(self, device, found, wanted):
         """Port settings; a device that changes its master starts from the defaults, so all are set again."""
@@ -450,6 +458,7 @@ class _Planner:
         before = self.found.get(device.name)
         if before and not found:
             again = [address for address in before.addresses if address.permanent and not address.link_local]
+            again = [address for address in again if not self._in_the_way(address, device.addresses or ())]
             texts = {address.text for address in again}
             gone = self.purge_addresses != "none" and device.addresses is not None
             again = [a for a in again if not (gone and a.owned and a.text not in device.addresses)]
