@@ -178,13 +178,13 @@ saved:
   returned: success
   type: str
   sample: /etc/frr/frr.conf
-started:
+daemons_started:
   description: FRR's daemons that were started.
   returned: success
   type: list
   elements: str
   sample: [ospfd]
-stopped:
+daemons_stopped:
   description: FRR's daemons that were switched off, since the module had switched them on and nothing uses them.
   returned: success
   type: list

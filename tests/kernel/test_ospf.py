@@ -197,7 +197,7 @@ def test_all_settings_on_a_bare_host_are_predicted_set_saved_and_removed(host, m
 
     gone = ok(host.module(module, state="absent"))
     assert gone["changed"]
-    assert sorted(gone["stopped"]) == sorted(["bfdd", DAEMON[module]])
+    assert sorted(gone["daemons_stopped"]) == sorted(["bfdd", DAEMON[module]])
     files, _pids = state_of(host)
     assert files == bare[0]
     assert DAEMON[module] not in host.pids()
@@ -242,7 +242,7 @@ def test_adding_a_daemon_leaves_the_others_and_what_they_have_not_saved(host):
     host.configure(FOREIGN[FOREIGN.index("router bgp") : FOREIGN.index("interface f0")])
     pids, before = host.pids(), host.running()
     done = ok(host.module("ospfv3", **MINIMAL))
-    assert done["started"] == ["ospf6d"]
+    assert done["daemons_started"] == ["ospf6d"]
     after = host.pids()
     assert after["bgpd"] == pids["bgpd"]
     assert after["zebra"] == pids["zebra"]
@@ -383,7 +383,7 @@ def test_a_killed_daemon_is_started_again_with_its_configuration(host):
     pids, before = host.pids(), host.running()
     host.sh("kill -9 $(cat /run/frr/watchfrr.pid) $(cat /run/frr/ospf6d.pid)")
     predicted = ok(host.module("ospfv3", check=True, **MINIMAL))
-    assert predicted["changed"] and predicted["started"] == ["ospf6d"]
+    assert predicted["changed"] and predicted["daemons_started"] == ["ospf6d"]
     assert ok(host.module("ospfv3", **MINIMAL)) == predicted
     assert host.running() == before
     assert host.pids()["zebra"] == pids["zebra"]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from dataclasses import dataclass
 
@@ -100,12 +101,14 @@ class Ospf(Resource):
         self.protocol = protocol
         self.name = protocol.daemon
         self.warnings = []
-        self.desired = self.observed = None
+        self.desired = self.observed = self.lock = None
 
     def normalise(self, params):
         return model.normalise(self.protocol, params)
 
     def read(self, desired):
+        if frr.installed():
+            self.lock = frr.lock()
         record = daemon.load(self.protocol)
         if record.damaged:
             self.warnings.append(record.damaged)
@@ -133,6 +136,10 @@ class Ospf(Resource):
             saved=model.observe(self.protocol, saved_text),
             router_id=daemon.router_id(self.protocol) if asked else None,
         )
+
+    def close(self):
+        if self.lock is not None:
+            os.close(self.lock)
 
     def needed(self, desired):
         return [self.name, "bfdd"] if desired.bfd else [self.name]
@@ -259,8 +266,8 @@ class Ospf(Resource):
                 "added": _listed(plan.running.add),
                 "removed": _listed(plan.running.remove),
                 "saved": str(observed.path) if plan.saved else "",
-                "started": sorted({*plan.switch_on, *plan.start}),
-                "stopped": plan.switch_off,
+                "daemons_started": sorted({*plan.switch_on, *plan.start}),
+                "daemons_stopped": plan.switch_off,
             },
             warnings=self.warnings,
         )

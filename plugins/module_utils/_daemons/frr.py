@@ -8,6 +8,7 @@ second half of that `reload`, frr-reload.py, is left out: it would throw away wh
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 
 from .._model import frr as text_of
-from .._model.errors import DaemonError, MissingError
+from .._model.errors import DaemonError, KernelError, MissingError
 from . import files
 
 ETC = Path("/etc/frr")
@@ -49,6 +50,19 @@ def require(*daemons):
     for daemon in daemons:
         if not (LIB / daemon).exists():
             raise MissingError(f"this FRR has no {daemon}", f"install a package of FRR with {LIB / daemon}")
+
+
+def lock():
+    """A descriptor that one run has at a time on this host, until it is closed. It is of a directory that is there anyway.
+
+    Two runs at once would each write files without the other's lines, and start and stop daemons beside one another.
+    """
+    try:
+        handle = os.open(ETC, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise KernelError(f"read {ETC}", error.errno) from None
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
 
 
 # vtysh
