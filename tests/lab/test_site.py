@@ -24,7 +24,8 @@ TOUR = (
     "unicast-static-flood",
 )  # fmt: skip
 
-# What a host had before the collection came. Counters, indexes and ages are left out.
+# What a host had before the collection came. Counters, indexes and ages are left out, and what FRR's daemons note in
+# /var/lib/frr by themselves: sequence numbers, which must not go back.
 SNAPSHOT = r"""
 ip -d -o link | sed -E 's/^[0-9]+: //; s/@if[0-9]+//; s/ promiscuity [0-9]+ / /; s/ allmulti [0-9]+ / /'
 ip -o addr | sed -E 's/^[0-9]+: //; s/valid_lft.*//'
@@ -34,7 +35,7 @@ nft list ruleset
 sysctl -a 2>/dev/null | grep -E '^net\.(ipv[46]|bridge)\.' | grep -vE 'stable_secret|random|tcp_mem|udp_mem|\.mtu = '
 systemctl list-unit-files --no-pager --no-legend
 vtysh -c 'show running-config'
-find /etc /var/lib -xdev -type f -not -path '*/systemd/*' -not -name '.updated' | sort | xargs sha256sum
+find /etc /var/lib -xdev -type f -not -path '*/systemd/*' -not -path '/var/lib/frr/*' -not -name '.updated' | sort | xargs sha256sum
 """
 
 
