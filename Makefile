@@ -55,7 +55,7 @@ molecule: ## the Molecule scenarios, one a variant
 bench: ## benchmarks: CPU ratios against iproute2, and site.yml on the lab
 	$(RUN) tools/bench
 
-docs: ## the HTML reference of every module, role and plugin, into build/docs
+docs: ## the reference of every module, role and plugin as reStructuredText, into build/docs
 	$(RUN) tools/docs
 
 clean: ## what was built in the checkout; the cached image and environment stay
