@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -138,6 +139,13 @@ def test_up_killed_half_way(lab, seconds, lab_up_process):
         assert set(lab.status().values()) == {"running"}
         lab.run("s1", "ping", "-c1", "-W2", "169.254.15.2")
         lab_up_process(lab).kill()
+    lab.down()
+    assert lab.leftovers() == []
+
+
+def test_down_of_a_lab_that_never_booted(lab):
+    """What an `up` leaves that is killed after its first step: the state is there, and nothing else is."""
+    Path("/run/vtep-fabric", lab.prefix, "s1").mkdir(parents=True)
     lab.down()
     assert lab.leftovers() == []
 

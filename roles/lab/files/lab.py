@@ -460,8 +460,10 @@ class CgroupKeeper:
 
     def start(self, machine, script, console):
         branch = self.branch(machine)
-        for part in ("keeper", "machine"):
-            (branch / part).mkdir(parents=True, exist_ok=True)
+        while not (branch / "machine").exists():
+            with contextlib.suppress(FileNotFoundError):  # another lab's end took the top away meanwhile
+                (branch / "keeper").mkdir(parents=True, exist_ok=True)
+                (branch / "machine").mkdir(exist_ok=True)
         with open(console, "ab") as output:
             subprocess.Popen(["/bin/sh", "-c", self.LOOP, str(branch), str(script)], stdin=subprocess.DEVNULL,
                              stdout=output, stderr=output, start_new_session=True, cwd="/")  # fmt: skip
@@ -484,17 +486,22 @@ class CgroupKeeper:
 
     def forget(self, prefix):
         self.remove(self.top / prefix)
-        if not any(path.is_dir() for path in self.top.iterdir()):
-            self.remove(self.top)  # this was the last lab
+        for top in self.mirrors(self.top):
+            with contextlib.suppress(OSError):
+                top.rmdir()  # only the last lab's end leaves it empty
 
     def remove(self, branch):
-        """Remove a branch of empty cgroups, here and in a hybrid layout's other trees, where nspawn mirrors it."""
-        mounts = [line.split(" ") for line in Path("/proc/self/mounts").read_text().splitlines()]
-        for _what, where, kind, *_rest in mounts:
+        """Remove a branch of empty cgroups."""
+        for place in self.mirrors(branch):
+            for directory, _subdirectories, _files in os.walk(place, topdown=False):
+                Path(directory).rmdir()
+
+    def mirrors(self, branch):
+        """A branch here and in a hybrid layout's other trees, where nspawn mirrors it."""
+        for line in Path("/proc/self/mounts").read_text().splitlines():
+            _what, where, kind, *_rest = line.split(" ")
             if kind in ("cgroup", "cgroup2"):
-                place = Path(where) / branch.relative_to(self.top.parent)
-                for directory, _subdirectories, _files in os.walk(place, topdown=False):
-                    Path(directory).rmdir()
+                yield Path(where) / branch.relative_to(self.top.parent)
 
 
 def make_keeper():
