@@ -119,18 +119,23 @@ def test_modules_take_it(name, variant):
 
 @pytest.mark.parametrize("name", FABRICS)
 def test_variants_set_the_same_attributes(name):
-    """Or a device would keep what a former variant set."""
-    seen = set()
+    """Or a device would keep what a former variant set. unicast-routing's are made anew anyway."""
+    seen = {"bridged": set(), "routed": set(), "port": set()}
     for variant in VARIANTS:
+        kind = "routed" if variant == "unicast-routing" else "bridged"
         for found in compiled(name, variant).values():
             if isinstance(found, dict):
-                seen |= {tuple(sorted(link.flatten(device))) for device in found["overlay"]["vxlans"]}
-                seen |= {
-                    tuple(sorted(link.flatten(one)))
-                    for one in found["access"]["links"]
-                    if one.get("master") and not one.get("type")
-                }
-    assert len(seen) == 2  # VXLAN devices, and access ports
+                seen[kind] |= {tuple(sorted(link.flatten(device))) for device in found["overlay"]["vxlans"]}
+                assert {device["external"] for device in found["overlay"]["vxlans"]} <= {kind == "routed"}
+                if kind == "bridged":
+                    seen["port"] |= {
+                        tuple(sorted(link.flatten(one)))
+                        for one in found["access"]["links"]
+                        if one.get("master") and not one.get("type")
+                    }
+    assert all(len(kinds) <= 1 for kinds in seen.values())
+    assert seen["bridged"]
+    assert seen["port"]
 
 
 def test_lab_by_hand():
@@ -145,22 +150,128 @@ def test_lab_by_hand():
         "50:54:33:00:00:04 dev vxlan100 dst 2001:db8:3::1 permanent self",
     ]
     tables = {variant: found["overlay"]["fdb"]["table"].splitlines() for variant, found in s2.items()}
-    assert tables == {"multicast": [], "unicast-static-flood": flood, "unicast-static-l2": flood + static}
+    gateway = ["02:00:00:00:00:01 dev vxlan100 dst 2001:db8:99::1 router permanent self"]
+    assert tables == {
+        "multicast": [],
+        "unicast-static-flood": flood,
+        "unicast-static-l2": flood + static,
+        "unicast-static-nd": static,
+        "unicast-static-rsc": flood + gateway,
+        "unicast-routing": [],
+    }
     devices = {variant: found["overlay"]["vxlans"][0] for variant, found in s2.items()}
-    told = {variant: (d["learning"], d["group"], d["dev"]) for variant, d in devices.items()}
+    told = {v: (d["learning"], d["group"], d["dev"], d["proxy"], d["rsc"]) for v, d in devices.items()}
     assert told == {
-        "multicast": (True, "ff05::100", "eth0"),
-        "unicast-static-flood": (True, "", ""),
-        "unicast-static-l2": (False, "", ""),
+        "multicast": (True, "ff05::100", "eth0", False, False),
+        "unicast-static-flood": (True, "", "", False, False),
+        "unicast-static-l2": (False, "", "", False, False),
+        "unicast-static-nd": (False, "", "", True, False),
+        "unicast-static-rsc": (True, "", "", False, True),
+        "unicast-routing": (False, "", "", False, False),
     }
     assert all(
-        (d["id"], d["local"], d["ttl"], d["dstport"]) == (100, "2001:db8:2::1", 5, 4789) for d in devices.values()
+        (d.get("id", 100), d["local"], d["ttl"], d["dstport"]) == (100, "2001:db8:2::1", 5, 4789)
+        for d in devices.values()
     )
     assert {variant: found["expect"]["broadcast_copies"] for variant, found in s2.items()} == {
         "multicast": {"100": 1},
         "unicast-static-flood": {"100": 2},
         "unicast-static-l2": {"100": 2},
+        "unicast-static-nd": {"100": 0},
+        "unicast-static-rsc": {"100": 2},
+        "unicast-routing": {"100": 0},
     }
+
+
+def test_neighbors_by_hand():
+    found = compiled("lab", "unicast-static-nd")["s3"]["overlay"]
+    assert found["neighbors"]["table"].splitlines() == [
+        "192.0.2.10 dev vxlan100 lladdr 50:54:33:00:00:01 nud permanent",
+        "192.0.2.11 dev vxlan100 lladdr 50:54:33:00:00:02 nud permanent",
+        "192.0.2.12 dev vxlan100 lladdr 50:54:33:00:00:03 nud permanent",
+        "2001:db8:ff::10 dev vxlan100 lladdr 50:54:33:00:00:01 nud permanent",
+        "2001:db8:ff::11 dev vxlan100 lladdr 50:54:33:00:00:02 nud permanent",
+        "2001:db8:ff::12 dev vxlan100 lladdr 50:54:33:00:00:03 nud permanent",
+    ]
+    for variant in VARIANTS:
+        other = compiled("lab", variant)["s3"]["overlay"]
+        assert bool(other["neighbors"]["table"]) == (variant in ("unicast-static-nd", "unicast-routing"))
+        assert bool(other["routes"]["table"]) == bool(other["sysctls"]) == (variant == "unicast-routing")
+
+
+def test_short_circuit_by_hand():
+    s1, s2 = (compiled("tenants", "unicast-static-rsc")[host]["overlay"] for host in ("s1", "s2"))
+    assert [line for line in s1["fdb"]["table"].splitlines() if "vxlan100" in line] == [
+        "00:00:00:00:00:00 dev vxlan100 dst 2001:db8:2::1 permanent self",
+        "02:00:00:00:00:01 dev vxlan100 dst 2001:db8:99::1 router permanent self",
+        "50:54:33:00:00:02 dev vxlan100 dst 2001:db8:2::1 permanent self",
+    ]
+    assert [line for line in s2["fdb"]["table"].splitlines() if "vxlan100" in line] == [
+        "00:00:00:00:00:00 dev vxlan100 dst 2001:db8:1::1 permanent self",
+        "02:00:00:00:00:02 dev vxlan100 dst 2001:db8:99::2 router permanent self",
+        "50:54:33:00:00:01 dev vxlan100 dst 2001:db8:1::1 permanent self",
+    ]
+    assert s1["neighbors"]["table"].splitlines() == [
+        "198.51.100.11 dev vxlan100 lladdr 50:54:33:00:00:02 nud permanent",
+        "198.51.100.11 dev vxlan200 lladdr 50:54:33:00:00:02 nud permanent",
+        "2001:db8:fe::11 dev vxlan100 lladdr 50:54:33:00:00:02 nud permanent",
+        "2001:db8:fe::11 dev vxlan200 lladdr 50:54:33:00:00:02 nud permanent",
+    ]
+
+
+def test_routing_by_hand():
+    plan = compiled("lab", "unicast-routing")["s3"]
+    assert plan["overlay"]["routes"]["table"].splitlines() == [
+        "192.0.2.10/32 encap ip6 id 100 src 2001:db8:3::1 dst 2001:db8:1::1 ttl 5 tos 0 dev vxlan100",
+        "192.0.2.11/32 encap ip6 id 100 src 2001:db8:3::1 dst 2001:db8:2::1 ttl 5 tos 0 dev vxlan100",
+        "192.0.2.12/32 encap ip6 id 100 src 2001:db8:3::1 dst 2001:db8:2::1 ttl 5 tos 0 dev vxlan100",
+        "192.0.2.13/32 dev eth1",
+        "2001:db8:ff::10/128 encap ip6 id 100 src 2001:db8:3::1 dst 2001:db8:1::1 ttl 5 tos 0 dev vxlan100",
+        "2001:db8:ff::11/128 encap ip6 id 100 src 2001:db8:3::1 dst 2001:db8:2::1 ttl 5 tos 0 dev vxlan100",
+        "2001:db8:ff::12/128 encap ip6 id 100 src 2001:db8:3::1 dst 2001:db8:2::1 ttl 5 tos 0 dev vxlan100",
+        "2001:db8:ff::13/128 dev eth1",
+    ]
+    assert plan["overlay"]["neighbors"]["table"].splitlines() == [
+        "192.0.2.10 dev vxlan100 lladdr 02:00:00:00:00:01 nud permanent",
+        "192.0.2.11 dev vxlan100 lladdr 02:00:00:00:00:02 nud permanent",
+        "192.0.2.12 dev vxlan100 lladdr 02:00:00:00:00:02 nud permanent",
+        "192.0.2.13 dev eth1 lladdr 50:54:33:00:00:04 nud permanent",
+        "2001:db8:ff::10 dev eth1 proxy",
+        "2001:db8:ff::10 dev vxlan100 lladdr 02:00:00:00:00:01 nud permanent",
+        "2001:db8:ff::11 dev eth1 proxy",
+        "2001:db8:ff::11 dev vxlan100 lladdr 02:00:00:00:00:02 nud permanent",
+        "2001:db8:ff::12 dev eth1 proxy",
+        "2001:db8:ff::12 dev vxlan100 lladdr 02:00:00:00:00:02 nud permanent",
+        "2001:db8:ff::13 dev eth1 lladdr 50:54:33:00:00:04 nud permanent",
+    ]
+    (device,) = plan["overlay"]["vxlans"]
+    assert (device["address"], device["vnis"], device["external"]) == ("02:00:00:00:00:03", [100], True)
+    assert plan["access"]["links"] == [{"name": "eth1", "master": "", "up": True}]
+    assert plan["access"]["routed"] == [["vxlan100", "eth1"]]
+    assert plan["overlay"]["sysctls"]["net/ipv6/conf/all/forwarding"] == "1"
+    assert plan["overlay"]["rules"] == []
+
+
+def test_tables_of_tenants_by_hand():
+    """Endpoints on one VTEP answer for one another where they are on two ports; what is unknown ends in the table."""
+    plan = compiled("tenants", "unicast-routing")["s1"]
+    assert [line for line in plan["overlay"]["routes"]["table"].splitlines() if "table" in line] == [
+        "192.0.2.10/32 dev eth2.7 table 1000000200",
+        "198.51.100.11/32 encap ip6 id 200 src 2001:db8:1::1 dst 2001:db8:2::1 ttl 5 tos 0 dev vxlan200 table 1000000200",
+        "2001:db8:fe::11/128 encap ip6 id 200 src 2001:db8:1::1 dst 2001:db8:2::1 ttl 5 tos 0 dev vxlan200 table 1000000200",
+        "2001:db8:ff::10/128 dev eth2.7 table 1000000200",
+        "2001:db8:ff::12/128 dev eth3 table 1000000200",
+        "unreachable 0.0.0.0/0 table 1000000200 metric 4278198272",
+        "unreachable ::/0 table 1000000200 metric 4278198272",
+    ]
+    assert "2001:db8:ff::12 dev eth2.7 proxy" in plan["overlay"]["neighbors"]["table"]
+    assert "2001:db8:ff::12 dev eth3 proxy" not in plan["overlay"]["neighbors"]["table"]
+    assert {(rule["iif"], rule["family"]) for rule in plan["overlay"]["rules"]} == {
+        (dev, family) for dev in ("vxlan200", "eth2.7", "eth3") for family in (4, 6)
+    }
+    assert plan["access"]["routed"] == [["vxlan100", "eth1"], ["vxlan200", "eth2.7", "eth3"]]
+    assert "net/ipv6/conf/all/forwarding" not in plan["overlay"]["sysctls"]
+    assert plan["overlay"]["sysctls"]["net/ipv6/conf/eth2.7/force_forwarding"] == "1"
 
 
 def test_restricted_by_hand():

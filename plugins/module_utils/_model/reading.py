@@ -163,6 +163,20 @@ def host_address(value):
     return found
 
 
+def host_addresses(value):
+    """{family: address} of one address, or of a list with at most one of each family."""
+    found = {}
+    for one in value if isinstance(value, list) else [value]:
+        address = host_address(one)
+        family = values.family(address)
+        if family in found:
+            raise ValueError(f"{found[family]} and {address} are both IPv{family}; give one of each family at most")
+        found[family] = address
+    if not found:
+        raise ValueError("is an empty list; give one address at least")
+    return found
+
+
 def multicast_group(value):
     found = values.address(text(value))
     if not values.is_multicast(found):

@@ -3,9 +3,25 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 
-from . import reading
+from . import reading, values
+
+MAIN = 254  # the routing table that a host looks into by itself (linux/rtnetlink.h: RT_TABLE_MAIN)
+
+
+@dataclass(frozen=True)
+class Router:
+    """A gateway of endpoints that answers nowhere, or behind one VTEP: its frames take a short cut (variant -rsc)."""
+
+    mac: str
+    networks: tuple  # ip_interface: its address in each subnet that it serves
+    vtep_addresses: dict  # family -> where frames go that no short cut is known for
+
+    def serves(self, address):
+        ip = ipaddress.ip_address(address)
+        return any(ip in network.network for network in self.networks if network.version == ip.version)
 
 
 @dataclass(frozen=True)
@@ -21,6 +37,8 @@ class Segment:
     tos: int
     bridge: str
     vxlan: str
+    routers: tuple
+    table: int
 
     @property
     def alias(self):
@@ -50,12 +68,47 @@ def read(value, hosts, faults):
             tos=words.get("tos", reading.whole(0, 255), 0),
             bridge=words.get("bridge", reading.dev, f"br{vni}"),
             vxlan=words.get("vxlan", reading.dev, f"vxlan{vni}"),
+            routers=tuple(read_routers(words)),
+            table=words.get("table", reading.whole(1, 0xFFFFFFFF), MAIN),
         )
         if words.finish():
             segments.append(segment)
         vnis.append(vni)
     told = vnis and None not in vnis and len(vnis) == len(value)
     return segments, set(vnis) if told else None
+
+
+def read_routers(words):
+    words.known.append("routers")
+    value = words.mapping.get("routers")
+    for number, inner in reading.rows(
+        words.faults, words.where, f"{words.prefix}routers", [] if value is None else value
+    ):
+        router = Router(
+            mac=inner.get("mac", reading.mac, required="give the gateway's MAC address, such as 02:00:00:00:00:01"),
+            networks=inner.get(
+                "addresses", router_addresses, required="give its address in each subnet, such as 2001:db8:ff::1/64"
+            ),
+            vtep_addresses=inner.get(
+                "vtep_address",
+                reading.host_addresses,
+                required="give the address of the VTEP that it is behind; it may be that of none",
+            ),
+        )
+        if inner.finish():
+            yield router
+
+
+def router_addresses(value):
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{reading.shown(value)} is not a list of addresses with prefix lengths")
+    found = tuple(ipaddress.ip_interface(values.interface(reading.text(one))) for one in value)
+    for one in found:
+        if one.network.num_addresses == 1:
+            raise ValueError(
+                f"{one} is a subnet of one address; write the subnet's prefix length, such as {one.ip}/{64 if one.version == 6 else 24}"
+            )
+    return found
 
 
 def label(value):

@@ -42,13 +42,17 @@ class Vtep:
     underlay: tuple
     ports: tuple
     ospf: routing.Ospf
+    mac: str  # of the VXLAN devices that route
+    force_forwarding: bool = False  # whether IPv6 forwarding can be had for single devices (Linux 6.17)
     interfaces: dict | None = None  # what the host has, by name; None where it was not looked at
 
 
 def read(host, mapping, faults):
     """A Vtep, or None when a word of this host is faulty."""
     words = reading.Words(faults, host, "", mapping)
-    addresses = words.get("vtep_address", loopback_addresses, required="give this end of the tunnels an address") or {}
+    addresses = (
+        words.get("vtep_address", reading.host_addresses, required="give this end of the tunnels an address") or {}
+    )
     interfaces, features = read_host(words)
     loopback = words.get("vtep_loopback_device", reading.dev, "vtep0" if features.get("dummy") is True else "lo")
     if loopback not in ("lo", None) and features.get("dummy") is False:
@@ -61,6 +65,8 @@ def read(host, mapping, faults):
         underlay=tuple(entries(words, "vtep_underlay_interfaces", read_underlay)),
         ports=tuple(entries(words, "vtep_access_ports", read_port)),
         ospf=routing.read(words, addresses),
+        mac=words.get("vtep_mac", reading.mac, derived_mac(addresses)),
+        force_forwarding=features.get("force_forwarding") is True,
         interfaces=interfaces,
     )
     tagged = [port.name for port in vtep.ports if port.vlan]
@@ -76,20 +82,6 @@ def read(host, mapping, faults):
     return vtep if len(faults.found) == words.before else None
 
 
-def loopback_addresses(value):
-    """{family: address} of one address, or of a list with at most one of each family."""
-    found = {}
-    for one in value if isinstance(value, list) else [value]:
-        address = reading.host_address(one)
-        family = values.family(address)
-        if family in found:
-            raise ValueError(f"{found[family]} and {address} are both IPv{family}; give one of each family at most")
-        found[family] = address
-    if not found:
-        raise ValueError("is an empty list; give this end of the tunnels an address")
-    return found
-
-
 def router_id(value):
     found = values.address(reading.text(value), 4)
     if values.is_any(found):
@@ -102,6 +94,14 @@ def derived_router_id(addresses):
     if 4 in addresses or not addresses:
         return addresses.get(4)
     return socket.inet_ntop(socket.AF_INET, hashlib.sha256(values.pack(addresses[6])).digest()[:4])
+
+
+def derived_mac(addresses):
+    """A locally administered address (IEEE 802, second bit of the first byte) that depends on nothing but the address."""
+    if not addresses:
+        return None
+    digest = hashlib.sha256(values.pack(addresses.get(6) or addresses[4])).digest()
+    return "02:" + digest[:5].hex(":")
 
 
 def read_host(words):

@@ -31,8 +31,25 @@ def compile_vtep(fabric, vtep):
             *(port.name for port in ports),
             *(segment.vxlan for segment in segments),
         ],
+        "routed": [],
         "fdb": {"dev": [port.name for port in ports], "table": "".join(line + "\n" for line in sorted(table))},
     }
+
+
+def routed(fabric, vtep):
+    """Of a variant without bridges: ports that stand alone and may forward within their segment only."""
+    ports = sorted(vtep.ports, key=lambda port: port.name)
+    segments = {segment.vni: segment for segment in fabric.segments_of(vtep)}
+    return {
+        "links": [*parents(ports), *(own_port(port, segments[port.vni]) for port in ports)],
+        "isolation": [],
+        "routed": [[segment.vxlan, *ports_of(vtep, segment)] for segment in segments.values()],
+        "fdb": {"dev": [], "table": ""},
+    }
+
+
+def ports_of(vtep, segment):
+    return sorted(port.name for port in vtep.ports if port.vni == segment.vni)
 
 
 def bridge(segment):
@@ -54,7 +71,12 @@ def parents(ports):
 
 
 def access_port(port, segment):
-    link = {"name": port.name, "master": segment.bridge, "up": True, "port": port_settings(segment)}
+    return {**own_port(port, segment), "master": segment.bridge, "port": port_settings(segment)}
+
+
+def own_port(port, segment):
+    """A port in no bridge."""
+    link = {"name": port.name, "master": "", "up": True}
     if port.vlan is None:
         return link
     return {

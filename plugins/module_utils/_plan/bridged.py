@@ -4,74 +4,59 @@
 from __future__ import annotations
 
 from .._model import values
-from . import access
-
-# What a variant that does not set it must find unset, so that nothing of another variant stays on the device.
-PLAIN = {
-    "group": "",
-    "dev": "",
-    "proxy": False,
-    "rsc": False,
-    "l2miss": False,
-    "l3miss": False,
-    "external": False,
-    "udp_zero_csum6_tx": False,
-    "udp_zero_csum6_rx": False,
-}
+from . import access, overlay
 
 
-def compile_vtep(fabric, vtep, settings, rows, copies):
-    """The plan's sections. For a segment: settings(segment) is a dict of VXLAN options, rows(segment) the lines of its
-    table, copies(segment) how often the VTEP sends one broadcast of an endpoint."""
+def compile_vtep(fabric, vtep, settings, rows, copies, neighbors=None):
+    """The plan's sections. For a segment: settings(segment) is a dict of VXLAN options, rows(segment) its entries as
+    (MAC, destination, flags...), copies(segment) how often the VTEP sends one broadcast of an endpoint,
+    neighbors(segment) the lines of its neighbours."""
     segments = fabric.segments_of(vtep)
-    table = sorted(line for segment in segments for line in rows(segment))
+    rows_of = [(segment, *one) for segment in segments for one in rows(segment)]
     return {
         "access": access.compile_vtep(fabric, vtep),
-        "overlay": {
-            "vxlans": [vxlan(fabric, segment, vtep, settings(segment)) for segment in segments],
-            "fdb": {"dev": [segment.vxlan for segment in segments], "table": "".join(line + "\n" for line in table)},
-        },
+        "overlay": overlay.compile_vtep(
+            vxlans=[vxlan(fabric, segment, vtep, settings(segment)) for segment in segments],
+            fdb=[row(segment, mac, dst, *flags) for segment, mac, dst, *flags in rows_of],
+            neighbors=[line for segment in segments for line in (neighbors(segment) if neighbors else ())],
+        ),
         "expect": {
             "broadcast_copies": {str(segment.vni): copies(segment) for segment in segments},
-            "fdb_rows": len(table),
+            "paths": overlay.paths(
+                (segment.vni, mac, dst) for segment, mac, dst, *flags in rows_of if mac != values.ZERO_MAC and not flags
+            ),
         },
     }
 
 
 def vxlan(fabric, segment, vtep, settings):
-    """A device for module vtep.fabric.vxlan."""
     return {
-        "name": segment.vxlan,
+        **overlay.vxlan(fabric, segment, vtep),
         "id": segment.vni,
-        "local": fabric.local(vtep),
-        **PLAIN,
-        "dstport": segment.dstport,
-        "ttl": segment.ttl,
-        "tos": segment.tos,
-        "mtu": segment.mtu,
         "master": segment.bridge,
         "port": access.vxlan_port(segment),
-        "alias": segment.alias,
-        "addrgenmode": "none",
-        "up": True,
         **settings,
     }
 
 
 def flood_rows(fabric, segment, vtep):
     """The default entry: one row for each VTEP that gets a copy of a broadcast, unknown or multicast frame."""
-    return [row(values.ZERO_MAC, segment, fabric.local(peer)) for peer in fabric.peers(segment, vtep)]
+    return [(values.ZERO_MAC, fabric.local(peer)) for peer in fabric.peers(segment, vtep)]
 
 
 def mac_rows(fabric, segment, vtep):
     """A row for each endpoint behind another VTEP."""
-    local = {host: fabric.local(peer) for host, peer in fabric.vteps.items()}
+    return [(endpoint.mac, fabric.local_of(endpoint)) for endpoint in fabric.remote(segment, vtep)]
+
+
+def neighbors(fabric, segment, vtep):
+    """What the VXLAN device's ARP and ND proxy answers: each address of an endpoint behind another VTEP."""
     return [
-        row(endpoint.mac, segment, local[endpoint.vtep])
-        for endpoint in fabric.endpoints
-        if endpoint.vni == segment.vni and endpoint.vtep != vtep.host
+        overlay.neighbor(address, segment.vxlan, endpoint.mac)
+        for endpoint in fabric.remote(segment, vtep)
+        for address in endpoint.addresses
     ]
 
 
-def row(mac, segment, dst):
-    return f"{mac} dev {segment.vxlan} dst {dst} permanent self"
+def row(segment, mac, dst, *flags):
+    return " ".join([mac, "dev", segment.vxlan, "dst", dst, *flags, "permanent", "self"])

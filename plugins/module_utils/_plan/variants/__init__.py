@@ -7,10 +7,20 @@ compile_vtep(fabric, vtep)  the sections `access`, `overlay` and `expect` of a V
 
 from __future__ import annotations
 
-from . import multicast, unicast_static_flood, unicast_static_l2
+from . import (
+    multicast,
+    unicast_routing,
+    unicast_static_flood,
+    unicast_static_l2,
+    unicast_static_nd,
+    unicast_static_rsc,
+)
 
 VARIANTS = {
     "multicast": multicast,
     "unicast-static-flood": unicast_static_flood,
     "unicast-static-l2": unicast_static_l2,
+    "unicast-static-nd": unicast_static_nd,
+    "unicast-static-rsc": unicast_static_rsc,
+    "unicast-routing": unicast_routing,
 }
