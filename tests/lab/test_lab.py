@@ -184,6 +184,99 @@ def test_the_inventory_decides_who_is_there(lab):
     assert others == {host: lab.nspawn(host) for host in others}
 
 
+def addresses(lab, host):
+    (device,) = json.loads(lab.run(host, "ip", "-j", "addr", "show", "eth0"))
+    return {f"{a['local']}/{a['prefixlen']}" for a in device["addr_info"] if a["scope"] == "global"}
+
+
+def routes(lab, host):
+    """The routes through a gateway, and the gateways' permanent link-layer addresses."""
+    shown = [route for family in "46" for route in json.loads(lab.run(host, "ip", f"-{family}", "-j", "route"))]
+    fixed = json.loads(lab.run(host, "ip", "-j", "neigh", "show", "nud", "permanent"))
+    return {(r["dst"], r["gateway"]) for r in shown if "gateway" in r}, {(n["dst"], n["lladdr"]) for n in fixed}
+
+
+def test_addresses_and_routes_change_while_the_hosts_run(lab):
+    """As -e variant=... changes them: nothing reboots, no cable is laid anew, and what others gave the hosts stays."""
+    lab.up()
+    (link,) = lab.hosts["lab"]["hosts"]["h1"]["lab_links"]
+    pids = {host: lab.nspawn(host) for host in lab.status()}
+    lab.run("s1", "sh", "-c", "ip link add br0 type bridge; ip link set eth1 master br0; ip link set br0 up")
+    lab.run("h1", "ip", "addr", "add", "192.0.2.99/24", "dev", "eth0")
+    lab.run("h1", "ip", "neigh", "add", "192.0.2.98", "lladdr", "02:00:00:00:00:98", "dev", "eth0")
+    lab.run("h1", "ip", "route", "add", "203.0.113.0/24", "via", "192.0.2.97", "dev", "eth0", "onlink")
+    others = {("203.0.113.0/24", "192.0.2.97")}, {("192.0.2.98", "02:00:00:00:00:98")}
+
+    def change(*addresses, **more):
+        link.clear()
+        link.update({"name": "eth0", "to": "s1", "addresses": list(addresses), **more})
+        lab.write()
+        assert "changed=1" in lab.up()
+
+    away = {"lladdr": "02:00:00:00:00:02"}
+    change("198.51.100.13/24", "2001:db8:fe::13/64",
+           mac="50:54:33:00:00:01", mtu=1400,
+           routes=[{"to": "192.0.2.0/25", "via": "198.51.100.1", **away},
+                   {"to": "2001:db8:ff::/64", "via": "2001:db8:fe::1", **away}])  # fmt: skip
+    assert addresses(lab, "h1") == {"198.51.100.13/24", "2001:db8:fe::13/64", "192.0.2.99/24"}
+    found = routes(lab, "h1")
+    assert found[0] == {("192.0.2.0/25", "198.51.100.1"), ("2001:db8:ff::/64", "2001:db8:fe::1"), *others[0]}
+    assert found[1] == {(via, away["lladdr"]) for via in ("198.51.100.1", "2001:db8:fe::1")} | others[1]
+    (h1,) = json.loads(lab.run("h1", "ip", "-j", "link", "show", "eth0"))
+    assert h1["mtu"] == 1400
+    again = lab.up()
+    assert "changed=0" in again
+    assert booted(again) == set()
+    assert pids == {host: lab.nspawn(host) for host in pids}
+    (s1,) = json.loads(lab.run("s1", "ip", "-j", "link", "show", "eth1"))
+    assert (s1["master"], s1["operstate"]) == ("br0", "UP")
+
+    # Another gateway for the same prefix, defaults, and a second address of the subnet that the first one leaves.
+    change("198.51.100.14/24", "2001:db8:fe::13/64",
+           routes=[{"to": "0.0.0.0/0", "via": "198.51.100.2"}, {"to": "::/0", "via": "2001:db8:fe::2"},
+                   {"to": "2001:db8:ff::/64", "via": "2001:db8:fe::3", **away}])  # fmt: skip
+    assert addresses(lab, "h1") == {"198.51.100.14/24", "2001:db8:fe::13/64", "192.0.2.99/24"}
+    found = routes(lab, "h1")
+    defaults = {("default", "198.51.100.2"), ("default", "2001:db8:fe::2")}
+    assert found[0] == defaults | {("2001:db8:ff::/64", "2001:db8:fe::3")} | others[0]
+    assert found[1] == {("2001:db8:fe::3", away["lladdr"])} | others[1]
+
+    lab.run("h1", "systemctl", "reboot")
+    wait(lambda: lab.nspawn("h1") != pids["h1"] and lab.status()["h1"] == "running")
+    assert addresses(lab, "h1") == {"198.51.100.14/24", "2001:db8:fe::13/64"}
+    found = routes(lab, "h1")
+    assert found[0] == defaults | {("2001:db8:ff::/64", "2001:db8:fe::3")}
+    assert found[1] == {("2001:db8:fe::3", away["lladdr"])}
+    assert "changed=0" in lab.up()
+
+    lab.run("h1", "ip", "route", "del", "default", "via", "198.51.100.2")  # what is gone already is no fault
+    change("2001:db8:ff::10/64", "192.0.2.10/24", mac="50:54:33:00:00:0a")
+    (h1,) = json.loads(lab.run("h1", "ip", "-j", "link", "show", "eth0"))
+    assert (h1["address"], h1["mtu"]) == ("50:54:33:00:00:0a", 1500)
+    assert addresses(lab, "h1") == {"192.0.2.10/24", "2001:db8:ff::10/64"}
+    assert routes(lab, "h1") == (set(), set())
+    pids["h1"] = lab.nspawn("h1")
+    assert pids == {host: lab.nspawn(host) for host in pids}
+
+
+def test_cables_change_places(lab):
+    """Two cables between the same two hosts are crossed while the hosts run."""
+    hosts = lab.hosts["lab"]["hosts"]
+    for host, other, start in (("s1", "s2", 1), ("s2", "s1", 3)):
+        hosts[host]["lab_links"] += [
+            {"name": f"x{n}", "to": other, "addresses": [f"198.18.{n}.{start}/24"]} for n in (0, 1)
+        ]
+    lab.write()
+    lab.up()
+    lab.run("s1", "ping", "-c1", "-W2", "-I", "x0", "198.18.0.3")
+    for link in hosts["s1"]["lab_links"][-2:]:
+        link["name"] = {"x0": "x1", "x1": "x0"}[link["name"]]
+    lab.write()
+    assert "changed=1" in lab.up()
+    lab.run("s1", "ping", "-c1", "-W2", "-I", "x1", "198.18.0.3")
+    assert "changed=0" in lab.up()
+
+
 def test_a_host_whose_disk_would_differ_is_made_anew(lab):
     lab.up()
     lab.run("s1", "touch", "/root/file")

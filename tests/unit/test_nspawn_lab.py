@@ -19,6 +19,7 @@ def spec(prefix="vtep", **hosts):
     return {"prefix": prefix, "hosts": {host: {"links": links, "masked_units": []} for host, links in hosts.items()}}
 
 
+ROUTE = {"to": "203.0.113.0/24", "via": "192.0.2.1", "lladdr": "02:00:00:00:00:02"}
 S1 = {"name": "eth0", "to": "underlay", "mtu": 1600, "addresses": ["169.254.15.1/24"]}
 
 
@@ -48,6 +49,25 @@ def test_a_good_specification_has_no_faults():
         (spec(s1=[{**S1, "addresses": ["192.0.2.1"]}]), "address '192.0.2.1' is neither"),
         (spec(s1=[{**S1, "addresses": [5]}]), "address 5 is neither"),
         (spec(s1=[{**S1, "speed": 1}]), "unknown keys speed"),
+        (spec(s1=[{**S1, "routes": "::/0"}]), "routes '::/0' is no list of mappings"),
+        (spec(s1=[{**S1, "routes": [{**ROUTE, "dev": "eth0"}]}]), "unknown keys dev: use to, via, lladdr"),
+        (spec(s1=[{**S1, "routes": [{"via": "192.0.2.1"}]}]), "to None is no prefix"),
+        (spec(s1=[{**S1, "routes": [{**ROUTE, "to": "203.0.113.1/24"}]}]), "to '203.0.113.1/24' is no prefix"),
+        (spec(s1=[{**S1, "routes": [{"to": "::/0"}]}]), "via None is no address"),
+        (spec(s1=[{**S1, "routes": [{**ROUTE, "via": 5}]}]), "via 5 is no address"),
+        (
+            spec(s1=[{**S1, "routes": [{**ROUTE, "via": "fe80::1"}]}]),
+            "to 203.0.113.0/24 and via fe80::1 are of different",
+        ),
+        (spec(s1=[{**S1, "routes": [{**ROUTE, "lladdr": 18446}]}]), "lladdr 18446 is not six hexadecimal pairs"),
+        (
+            spec(s1=[{**S1, "routes": [{**ROUTE, "to": "0.0.0.0/0"}, {**ROUTE, "lladdr": "02:00:00:00:00:03"}]}]),
+            "via 192.0.2.1 has more than one lladdr",
+        ),
+        (
+            spec(s1=[{**S1, "routes": [ROUTE]}, {"name": "eth9", "to": "underlay", "routes": [ROUTE]}]),
+            "s1: lab_links: two routes to 203.0.113.0/24",
+        ),
         (spec(s1=[{"name": "eth1", "to": "h1"}], h1=[]), "h1 and s1: lab_links of both must name each other"),
     ],
 )
@@ -67,6 +87,38 @@ def test_cables_between_the_same_two_hosts_are_paired_in_order():
     assert ends == [(("a", "x0"), ("b", "y0")), (("a", "x1"), ("b", "y1"))]
 
 
+def test_links_that_say_the_same_are_equal():
+    one = {"name": "eth0", "to": "s1", "mac": "50:54:33:AA:00:01", "addresses": ["2001:DB8:0::10/64"],
+           "routes": [{"to": "2001:DB8::/32", "via": "2001:db8:0::1", "lladdr": "02:00:00:00:00:AA"}]}  # fmt: skip
+    other = {"name": "eth0", "to": "s1", "mtu": 1500, "mac": "50:54:33:aa:00:01", "addresses": ["2001:db8::10/64"],
+             "routes": [{"to": "2001:db8::/32", "via": "2001:db8::1", "lladdr": "02:00:00:00:00:aa"}]}  # fmt: skip
+    assert lab.normal_link(one) == lab.normal_link(other)
+    assert lab.normal_link({"name": "a", "to": "b"}) == lab.normal_link(
+        {"name": "a", "to": "b", "addresses": [], "routes": [], "mtu": 1500}
+    )
+
+
+def test_cables_that_change_places_are_not_the_same():
+    one = spec(
+        a=[{"name": "x0", "to": "b"}, {"name": "x1", "to": "b"}], b=[{"name": n, "to": "a"} for n in ("y0", "y1")]
+    )
+    other = spec(
+        a=[{"name": "x1", "to": "b"}, {"name": "x0", "to": "b"}], b=[{"name": n, "to": "a"} for n in ("y0", "y1")]
+    )
+    peers = [{link["name"]: link["peer"] for link in lab.recordable(each)["a"]} for each in (one, other)]
+    assert peers == [{"x0": "b y0", "x1": "b y1"}, {"x0": "b y1", "x1": "b y0"}]
+
+
+def test_routes_come_after_all_they_need():
+    link = {**S1, "addresses": ["192.0.2.2/24"], "routes": [ROUTE]}
+    words = [" ".join(command).removeprefix("ip -n vtep-s1 ") for command in lab.end_commands("vtep", "s1", link)]
+    assert words[-3:] == [
+        "link set dev eth0 up",
+        "neigh replace 192.0.2.1 lladdr 02:00:00:00:00:02 nud permanent dev eth0",
+        "route replace 203.0.113.0/24 via 192.0.2.1 dev eth0 onlink",
+    ]
+
+
 def test_a_restart_keeps_the_cables_and_nothing_else():
     words = [" ".join(command) for command in lab.restart_commands("vtep", "s1", [S1])]
     assert words == [
@@ -75,7 +127,7 @@ def test_a_restart_keeps_the_cables_and_nothing_else():
         "ip netns add vtep-s1",
         "ip -n vtep-underlay link set dev s1.0 netns vtep-s1 name eth0",
         "ip -n vtep-s1 link set dev eth0 mtu 1600",
-        "ip -n vtep-s1 addr add 169.254.15.1/24 dev eth0",
+        "ip -n vtep-s1 addr replace 169.254.15.1/24 dev eth0",
         "ip -n vtep-s1 link set dev eth0 up",
     ]
 

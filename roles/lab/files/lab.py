@@ -139,6 +139,8 @@ def faults_of(spec):
         for link in wanted["links"]:
             faults += [f"{host}: lab_links: {fault}" for fault in faults_of_link(host, link, spec["hosts"])]
         faults += [f"{host}: lab_links: {name} appears twice" for name in sorted(set(names)) if names.count(name) > 1]
+        tos = [to for link in wanted["links"] for to in route_prefixes(link)]
+        faults += [f"{host}: lab_links: two routes to {to}: leave one" for to in sorted(set(tos)) if tos.count(to) > 1]
     if not faults:
         for one, other in sorted({tuple(sorted((h, n["to"]))) for h, w in spec["hosts"].items() for n in w["links"]}):
             if UNDERLAY not in (one, other) and len(links_to(spec, one, other)) != len(links_to(spec, other, one)):
@@ -148,9 +150,9 @@ def faults_of(spec):
 
 def faults_of_link(host, link, hosts):
     name, to = link.get("name"), link.get("to")
-    unknown = sorted(set(link) - {"name", "to", "mtu", "mac", "addresses"})
+    unknown = sorted(set(link) - {"name", "to", "mtu", "mac", "addresses", "routes"})
     if unknown:
-        yield f"{name}: unknown keys {', '.join(unknown)}: use name, to, mtu, mac, addresses"
+        yield f"{name}: unknown keys {', '.join(unknown)}: use name, to, mtu, mac, addresses, routes"
     if not isinstance(name, str) or not DEVICE.fullmatch(name) or name == "lo":
         yield f"{name!r} is no name for a network device"
     elif to == UNDERLAY and len(port_name(host, name)) > NAME_LIMIT:
@@ -164,13 +166,74 @@ def faults_of_link(host, link, hosts):
     for address in link.get("addresses", []):
         if not is_interface_address(address):
             yield f"{name}: address {address!r} is neither IPv4 nor IPv6 with a prefix length"
+    yield from (f"{name}: {fault}" for fault in faults_of_routes(link.get("routes", [])))
+
+
+def faults_of_routes(routes):
+    if not isinstance(routes, list) or not all(isinstance(route, dict) for route in routes):
+        yield f"routes {routes!r} is no list of mappings with to, via and, if wanted, lladdr"
+        return
+    for route in routes:
+        unknown = sorted(set(route) - {"to", "via", "lladdr"})
+        if unknown:
+            yield f"routes: unknown keys {', '.join(unknown)}: use to, via, lladdr"
+        to, via = parsed(ipaddress.ip_network, route.get("to")), parsed(ipaddress.ip_address, route.get("via"))
+        if not to:
+            yield f"routes: to {route.get('to')!r} is no prefix, such as 2001:db8:ff::/64, or has bits after its length"
+        if not via:
+            yield f"routes: via {route.get('via')!r} is no address"
+        if to and via and to.version != via.version:
+            yield f"routes: to {to} and via {via} are of different families"
+        if "lladdr" in route and not MAC.fullmatch(str(route["lladdr"]).lower()):
+            yield f"routes: lladdr {route['lladdr']!r} is not six hexadecimal pairs with colons"
+    for via in sorted({str(route.get("via")) for route in routes}):
+        if len({str(route["lladdr"]).lower() for route in routes if "lladdr" in route and route.get("via") == via}) > 1:
+            yield f"routes: via {via} has more than one lladdr"
+
+
+def route_prefixes(link):
+    """The prefixes of a link's routes that are prefixes at all, in normal form."""
+    routes = link.get("routes", [])
+    routes = [route for route in routes if isinstance(route, dict)] if isinstance(routes, list) else []
+    return [str(to) for to in (parsed(ipaddress.ip_network, route.get("to")) for route in routes) if to]
+
+
+def parsed(kind, text):
+    """An address or a prefix of the module ipaddress; None if the text is none, or a number, which means another thing there."""
+    with contextlib.suppress(ValueError, TypeError):
+        return kind(text) if isinstance(text, str) else None
 
 
 def is_interface_address(text):
-    try:
-        return "/" in text and bool(ipaddress.ip_interface(text))
-    except (ValueError, TypeError):
-        return False
+    return parsed(ipaddress.ip_interface, text) is not None and "/" in text
+
+
+def normal(spec):
+    """A specification without faults, its links in one spelling, so that those that say the same are equal."""
+    hosts = {
+        host: {**wanted, "links": [normal_link(link) for link in wanted["links"]]}
+        for host, wanted in spec["hosts"].items()
+    }
+    return {**spec, "hosts": hosts}
+
+
+def normal_link(link):
+    routes = [
+        {
+            "to": str(ipaddress.ip_network(route["to"])),
+            "via": str(ipaddress.ip_address(route["via"])),
+            **({"lladdr": route["lladdr"].lower()} if "lladdr" in route else {}),
+        }
+        for route in link.get("routes", [])
+    ]
+    return {
+        "name": link["name"],
+        "to": link["to"],
+        "mtu": link.get("mtu", 1500),
+        **({"mac": link["mac"].lower()} if "mac" in link else {}),
+        "addresses": [str(ipaddress.ip_interface(address)) for address in link.get("addresses", [])],
+        "routes": routes,
+    }
 
 
 # Wiring: every command is a list of words, so that it can be run now or written into a host's start script
@@ -214,8 +277,46 @@ def end_commands(prefix, host, link):
     for address in link.get("addresses", []):
         # No duplicate address detection: the address must work from the first second on.
         nodad = ["nodad"] if ":" in address else []
-        yield [*inside, "addr", "add", address, *device, *nodad]
+        yield [*inside, "addr", "replace", address, *device, *nodad]
     yield [*inside, "link", "set", *device, "up"]
+    for via, lladdr in neighbours([link]).items():
+        yield [*inside, "neigh", "replace", via, "lladdr", lladdr, "nud", "permanent", *device]
+    for route in link.get("routes", []):
+        # Told that the gateway is on the cable, the kernel takes the route while the other end is still down.
+        yield [*inside, "route", "replace", route["to"], "via", route["via"], *device, "onlink"]
+
+
+def neighbours(links):
+    """The gateways whose link-layer address is given."""
+    return {route["via"]: route["lladdr"] for link in links for route in link.get("routes", []) if "lladdr" in route}
+
+
+def stale_commands(prefix, host, before, link):
+    """Remove what a cable's end was given earlier, is not wanted any more, and is still there."""
+    inside = ["ip", "-n", namespace(prefix, host)]
+    device = ["dev", link["name"]]
+
+    def shown(*words):
+        return json.loads(run("ip", "-j", *inside[1:], *words))
+
+    given = {address for old in before for address in old.get("addresses", [])} - set(link["addresses"])
+    have = {
+        f"{a['local']}/{a['prefixlen']}" for one in shown("addr", "show", *device) for a in one.get("addr_info", [])
+    }
+    # Else an IPv4 address takes the later ones of its subnet with it. Debian's hosts may have this anyway.
+    promote = ["ip", "netns", "exec", inside[2], "sysctl", "-q", f"net/ipv4/conf/{link['name']}/promote_secondaries=1"]
+    for address in sorted(given & have):
+        yield promote
+        yield [*inside, "addr", "del", address, *device]
+    wanted = {route["to"] for route in link["routes"]}
+    given = {(route["to"], route["via"]) for old in before for route in old.get("routes", [])}
+    for to, via in sorted((to, via) for to, via in given if to not in wanted):
+        family = "-6" if ":" in to else "-4"
+        if any(route.get("gateway") == via for route in shown(family, "route", "show", "exact", to, *device)):
+            yield [*inside, "route", "del", to, "via", via, *device]
+    have = {neighbour["dst"] for neighbour in shown("neigh", "show", "nud", "permanent", *device)}
+    for via in sorted((set(neighbours(before)) - set(neighbours([link]))) & have):
+        yield [*inside, "neigh", "del", via, *device]
 
 
 def restart_commands(prefix, host, links):
@@ -256,25 +357,64 @@ def wire(spec, recorded):
         run(*inside, "set", UNDERLAY, "addrgenmode", "none")
         run(*inside, "set", UNDERLAY, "up")
 
-    wanted = {host: {link["name"] for link in spec["hosts"][host]["links"]} for host in spec["hosts"]}
+    wanted = recordable(spec)
     for host in spec["hosts"]:
-        for link in recorded.get(host, []):
-            if link["name"] not in wanted[host] and link["name"] in present[host]:
-                run("ip", "-n", namespace(prefix, host), "link", "del", link["name"])
+        names = {link["name"] for link in wanted[host]}
+        for name in sorted({link["name"] for link in recorded[host]} - names):
+            if name in present[host]:
+                delete_device(prefix, host, name)
                 changed = True
     for ends in pairs(spec):
-        if not all(link["name"] in present[host] for host, link in ends) or not all(
-            host == UNDERLAY or link in recorded.get(host, []) for host, link in ends
+        befores = [[old for old in recorded.get(host, []) if old["name"] == link["name"]] for host, link in ends]
+        nows = [[new for new in wanted.get(host, []) if new["name"] == link["name"]] for host, link in ends]
+        if not all(link["name"] in present[host] for host, link in ends) or any(
+            {old.get("peer") for old in before} != {new["peer"] for new in now} for before, now in zip(befores, nows)
         ):
             lay_cable(prefix, ends, present)
             changed = True
+        elif befores != nows:
+            for (host, link), before in zip(ends, befores):
+                converge(prefix, host, before, link)
+            changed = True
     return changed
+
+
+def recordable(spec):
+    """Each host's links, with the device at the other end of each."""
+    links = {host: [] for host in spec["hosts"]}
+    for (host, link), (other, peer) in pairs(spec):
+        links[host].append({**link, "peer": f"{other} {peer['name']}"})
+        if other != UNDERLAY:
+            links[other].append({**peer, "peer": f"{host} {link['name']}"})
+    return links
+
+
+def converge(prefix, host, before, link):
+    """Make one end of a cable what is wanted while its host runs, and leave alone what others gave it."""
+    (device,) = json.loads(run("ip", "-j", "-n", namespace(prefix, host), "link", "show", "dev", link["name"]))
+    # Setting even the same MAC address makes the kernel forget all neighbours.
+    told = {key: value for key, value in link.items() if (key, value) != ("mac", device["address"])}
+    # First the new addresses: a device that loses its last IPv4 address loses all its IPv4 routes.
+    for command in end_commands(prefix, host, told):
+        run(*command)
+    if host != UNDERLAY:
+        for command in stale_commands(prefix, host, before, link):
+            run(*command)
+
+
+def delete_device(prefix, host, name):
+    try:
+        run("ip", "-n", namespace(prefix, host), "link", "del", name)
+    except LabError:
+        # The kernel removes devices some time after the namespace that has their other end: now it did so.
+        if name in devices(namespace(prefix, host)):
+            raise
 
 
 def lay_cable(prefix, ends, present):
     for host, link in ends:
         if link["name"] in present[host] and link["name"] in devices(namespace(prefix, host)):
-            run("ip", "-n", namespace(prefix, host), "link", "del", link["name"])
+            delete_device(prefix, host, link["name"])
     (host, link), (other, peer) = ends
     run("ip", "-n", namespace(prefix, host), "link", "add", link["name"], "type", "veth",
         "peer", "name", peer["name"], "netns", namespace(prefix, other))  # fmt: skip
@@ -573,6 +713,7 @@ def up(spec):
     faults = faults_of(spec)
     if faults:
         raise LabError("nothing was changed: " + "; ".join(faults))
+    spec = normal(spec)
     prefix, hosts, image = spec["prefix"], spec["hosts"], image_path(spec["image"])
     if not image.is_dir():
         raise LabError(f"there is no image {image}: build it first with 'lab.py image'")
@@ -583,14 +724,19 @@ def up(spec):
         with ThreadPoolExecutor(PARALLEL) as pool:
             list(pool.map(lambda host: remove_host(keeper, prefix, host), removed + replaced))
         recorded = {host: recorded_links(prefix, host) for host in hosts}
+        wanted = recordable(spec)
         for host in (UNDERLAY, *hosts):
             # Before anything else of a host exists, so that `down` knows of all there may be.
             state_directory(machine_name(prefix, host)).mkdir(parents=True, exist_ok=True)
+        for host in hosts:
+            # Old and new, so that a run after one that was killed while it wired knows of all there may be, and finishes it.
+            new = [{**link, "begun": True} for link in wanted[host] if link not in recorded[host]]
+            write_whole(links_file(prefix, host), json.dumps(recorded[host] + new))
         wired = wire(spec, recorded)
-        for host, wanted in hosts.items():
+        for host in hosts:
             # Also for hosts that run: they boot by this script again after a reboot.
-            write_whole(start_file(prefix, host), start_script(prefix, host, wanted["links"]))
-            write_whole(links_file(prefix, host), json.dumps(wanted["links"]))
+            write_whole(start_file(prefix, host), start_script(prefix, host, hosts[host]["links"]))
+            write_whole(links_file(prefix, host), json.dumps(wanted[host]))
 
         started = [host for host in hosts if not keeper.runs(machine_name(prefix, host))]
         if started:
@@ -643,7 +789,7 @@ def start_file(prefix, host):
 
 
 def recorded_links(prefix, host):
-    """The links as they were last made."""
+    """The links as they were last made; after a run that was killed, as they were before and as it wanted them."""
     path = links_file(prefix, host)
     return json.loads(path.read_text()) if path.exists() else []
 
