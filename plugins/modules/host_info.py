@@ -31,6 +31,7 @@ options:
       - bridge
       - bridge_vlan_filtering
       - dummy
+      - force_forwarding
       - frr
       - ip6_mroute
       - ip_mroute
@@ -87,6 +88,9 @@ features:
       type: bool
     dummy:
       description: Dummy devices (CONFIG_DUMMY).
+      type: bool
+    force_forwarding:
+      description: IPv6 forwarding of single devices (net.ipv6.conf.all.force_forwarding, Linux 6.17).
       type: bool
     ip_mroute:
       description: IPv4 multicast routing (CONFIG_IP_MROUTE).

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
+import time
 from pathlib import Path
 
-from .._model.errors import KernelError
+from .._model.errors import FabricError, KernelError
 
 
 def read(path, default=""):
@@ -69,3 +71,21 @@ def remove(path):
         Path(path).unlink(missing_ok=True)
     except OSError as error:
         raise KernelError(f"remove {path}", error.errno) from None
+
+
+def lock(path, seconds=60):
+    """A descriptor of that file or directory, locked (flock) until it is closed. Waits for another's lock to end."""
+    end = time.monotonic() + seconds
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError(f"read {path}", error.errno) from None
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        except BlockingIOError:
+            if time.monotonic() > end:
+                os.close(handle)
+                raise FabricError(f"{path} has been locked (flock) by another process for {seconds} s") from None
+            time.sleep(0.02)

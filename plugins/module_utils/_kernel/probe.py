@@ -38,6 +38,7 @@ def _of_files():
     net = Path("/proc/net")
     disabled = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
     return {
+        "force_forwarding": Path("/proc/sys/net/ipv6/conf/all/force_forwarding").exists(),  # Linux 6.17
         "ipv6": (net / "if_inet6").exists() and disabled.exists() and disabled.read_text().strip() == "0",
         "ip_mroute": (net / "ip_mr_vif").exists(),
         "ip6_mroute": (net / "ip6_mr_vif").exists(),
@@ -70,7 +71,7 @@ def _try_all():
     rtnl = Rtnl(words=False)
     found = {kind: _unloaded(kind) or _has_kind(rtnl, kind) for kind in KINDS}
     found["bridge_vlan_filtering"] = found["bridge"] and _has_vlan_filtering(rtnl)
-    found["lwtunnel"] = _has_lwtunnel(rtnl)
+    found["lwtunnel"] = has_lwtunnel(rtnl)
     found["nftables"] = all(map(_has_nftables, (NFPROTO_INET, NFPROTO_ARP)))
     return found
 
@@ -110,7 +111,7 @@ def _has_vlan_filtering(rtnl):
     return IFLA_BR_VLAN_DEFAULT_PVID in link
 
 
-def _has_lwtunnel(rtnl):
+def has_lwtunnel(rtnl):
     """A route through no device with an empty encapsulation: refused, but for the encapsulation only where unknown."""
     route = struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 0, 0, 254, 4, 0, 1, 0)
     route += codec.attribute(RTA_DST, socket.inet_aton("192.0.2.1"))

@@ -10,6 +10,7 @@ FEATURES = {
     "bridge": ("bridges", "CONFIG_BRIDGE"),
     "bridge_vlan_filtering": ("VLAN-aware bridges", "CONFIG_BRIDGE_VLAN_FILTERING"),
     "dummy": ("dummy devices", "CONFIG_DUMMY"),
+    "force_forwarding": ("IPv6 forwarding of single devices", "Linux 6.17 (net.ipv6.conf.all.force_forwarding)"),
     "ip_mroute": ("IPv4 multicast routing", "CONFIG_IP_MROUTE"),
     "ip6_mroute": ("IPv6 multicast routing", "CONFIG_IPV6_MROUTE"),
     "ipv6": ("IPv6", "CONFIG_IPV6, and net.ipv6.conf.all.disable_ipv6 must be 0"),
