@@ -39,6 +39,9 @@ options:
         description: Keep routes to other areas out as well, and tell a default route instead. For V(stub) and V(nssa) only.
         type: bool
         default: false
+  authentication_key:
+    description: The key of every O(interfaces[].authentication) that has none of its own.
+    type: str
   timers:
     description: Timers of the router.
     type: dict
@@ -77,6 +80,13 @@ options:
       - With O(state=absent) a daemon that the module switched on is switched off again, unless something else uses it.
     type: bool
     default: true
+  frr_started:
+    description:
+      - For check mode, where an earlier task of the same play would start FRR or one of its daemons. FRR then starts every
+        daemon that is switched on, so that this task has none of those to start. In a run such a daemon has to run.
+      - RV(daemons_started) of the earlier task tells it.
+    type: bool
+    default: false
   save:
     description:
       - Write the lines also into the file that FRR loads when it starts, so that they survive a reboot. That is
@@ -133,6 +143,12 @@ options:
         type: list
         elements: str
         default: []
+      loopbacks:
+        description:
+          - Further routes to wait for, each with the host whose loopback it is, which the failure then names. A mapping such as
+            V({"2001:db8:2::1/128": "s2"}).
+        type: dict
+        default: {}
       neighbors:
         description:
           - Number of neighbours that must be ready, V(0) to V(1000). Ready is C(Full), and C(2-Way) between two routers of a
@@ -142,7 +158,7 @@ options:
       timeout:
         description:
           - Seconds to wait, V(1) to V(3600). After them the module fails and names every prefix that is missing, and the state
-            of each neighbour.
+            of each neighbour. It fails at once when the daemon ends.
         type: int
         default: 60
 requirements:

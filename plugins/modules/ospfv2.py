@@ -99,8 +99,8 @@ options:
           key:
             description:
               - The secret, of printable ASCII characters without blanks and question marks. At most 16.
+              - O(authentication_key) unless it is given.
             type: str
-            required: true
   redistribute:
     description: Routes of other sources to tell as external ones, the command C(redistribute).
     type: list

@@ -100,8 +100,8 @@ options:
             description:
               - The secret, of printable ASCII characters without blanks and question marks. At most as many as the hash has
                 octets, which is 16, 20, 32, 48 or 64, in the order of the algorithms.
+              - O(authentication_key) unless it is given.
             type: str
-            required: true
   redistribute:
     description: Routes of other sources to tell as external ones, the command C(redistribute).
     type: list

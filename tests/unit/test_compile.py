@@ -21,6 +21,7 @@ from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile a
 from ansible_collections.vtep.fabric.plugins.module_utils._plan.variants import VARIANTS
 
 GOLDEN = Path(__file__).parent / "golden"
+KEY = "secret"  # the role hands it to the modules; see test_underlay.py
 FABRICS = sorted(path.stem for path in (GOLDEN / "fabrics").glob("*.yml"))
 
 
@@ -114,7 +115,8 @@ def test_modules_take_it(name, variant):
         for protocol in (ospf.V3, ospf.V2):
             options = found["underlay"][protocol.name]
             if options:
-                ospf.normalise(protocol, accepted(ospf_module.spec(protocol), options))
+                given = accepted(ospf_module.spec(protocol), {**options, "authentication_key": KEY})
+                ospf.normalise(protocol, given)
 
 
 @pytest.mark.parametrize("name", FABRICS)

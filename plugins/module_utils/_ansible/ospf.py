@@ -22,7 +22,7 @@ V2, V3 = model.V2, model.V3
 def spec(protocol):
     authentication = {
         "key_id": {"type": "int", "required": True},
-        "key": {"type": "str", "required": True, "no_log": True},
+        "key": {"type": "str", "no_log": True},
     }
     algorithms = list(model.ALGORITHMS) if protocol.family == 6 else ["md5"]
     default = "hmac-sha-256" if protocol.family == 6 else "md5"
@@ -58,8 +58,10 @@ def spec(protocol):
         "areas": {"type": "list", "elements": "dict", "options": area},
         "interfaces": {"type": "list", "elements": "dict", "options": interface},
         "redistribute": {"type": "list", "elements": "dict", "options": redistribute},
+        "authentication_key": {"type": "str", "no_log": True},
         "timers": {"type": "dict", "options": {"lsa_min_arrival": {"type": "int"}, "spf": spf}},
         "enable_daemon": {"type": "bool", "default": True},
+        "frr_started": {"type": "bool", "default": False},
         "save": {"type": "bool", "default": True},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     }
@@ -70,6 +72,7 @@ INFO_SPEC = {
         "type": "dict",
         "options": {
             "routes": {"type": "list", "elements": "str", "default": []},
+            "loopbacks": {"type": "dict", "default": {}},
             "neighbors": {"type": "int", "default": 0},
             "timeout": {"type": "int", "default": 60},
         },
@@ -128,7 +131,7 @@ class Ospf(Resource):
             alive=alive,
             enabled=enabled,
             off=tuple(one for one in needed if not frr.enabled(enabled, one)),
-            dead=tuple(one for one in needed if not frr.alive(one)),
+            dead=tuple(one for one in needed if not frr.alive(one) and not self.comes_up(desired, enabled, one)),
             text=text,
             running=running,
             path=path,
@@ -140,6 +143,11 @@ class Ospf(Resource):
     def close(self):
         if self.lock is not None:
             os.close(self.lock)
+
+    @staticmethod
+    def comes_up(desired, enabled, one):
+        """Whether the task before this one, which check mode leaves out, starts the daemon with all that are switched on."""
+        return desired.frr_started and frr.enabled(enabled, one)
 
     def needed(self, desired):
         return [self.name, "bfdd"] if desired.bfd else [self.name]
@@ -311,9 +319,11 @@ def info(protocol, checking):
         found.update({"version": "", "router_id": "", "neighbors": [], "interfaces": [], "routes": []})
         waits = wanted is not None and not checking
         if waits:
-            frr.require(protocol.daemon)
-            if not frr.alive(protocol.daemon):
-                raise DaemonError(f"{protocol.daemon} does not run, so nothing can be waited for")
+            daemons = [one.daemon for one in daemon.needed(protocol, wanted["owners"], wanted["neighbors"])]
+            frr.require(*daemons)
+            silent = [one for one in daemons if not frr.alive(one)]
+            if silent:
+                raise DaemonError(f"{' and '.join(silent)} does not run, so nothing can be waited for")
             found["waited"] = round(daemon.wait(protocol, **wanted), 2)
         if found["installed"]:
             found["version"] = frr.version()
@@ -328,15 +338,17 @@ def _wanted(wait_for):
     """The checked wait_for, or None where there is none."""
     if wait_for is None:
         return None
-    faults, prefixes = [], []
-    for row, text in enumerate(wait_for["routes"], 1):
+    faults, owners = [], {}  # {prefix: whose loopback it is, None where that is not known}
+    rows = [(text, None) for text in wait_for["routes"]] + [*wait_for["loopbacks"].items()]
+    for row, (text, host) in enumerate(rows, 1):
         try:
-            prefixes.append(str(ipaddress.ip_network(str(text).strip())))
+            owners[str(ipaddress.ip_network(str(text).strip()))] = host
         except ValueError as error:
-            faults.append(f"wait_for: routes row {row}: {error}; write a prefix, such as 2001:db8::1/128")
+            where = f"routes row {row}" if host is None else "loopbacks"
+            faults.append(f"wait_for: {where}: {error}; write a prefix, such as 2001:db8::1/128")
     for key, low, high in (("neighbors", 0, 1000), ("timeout", 1, 3600)):
         if not low <= wait_for[key] <= high:
             faults.append(f"wait_for: {key}: {wait_for[key]} is out of range; it must be {low} to {high}")
     if faults:
         raise InputError(faults)
-    return {"prefixes": prefixes, "neighbors": wait_for["neighbors"], "timeout": wait_for["timeout"]}
+    return {"owners": owners, "neighbors": wait_for["neighbors"], "timeout": wait_for["timeout"]}

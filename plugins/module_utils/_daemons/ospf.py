@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .._model.errors import DaemonError
+from .._model.ospf import V2, V3
 from . import files, frr
 
 DIRECTORY = Path("/var/lib/vtep.fabric")
@@ -224,23 +225,29 @@ def settled(state):
     ]
 
 
-def wait(protocol, prefixes, neighbors, timeout):
+def wait(protocol, owners, neighbors, timeout):
     """Wait until every prefix is routed by OSPF, or local, and so many neighbours are settled.
 
-    Returns the seconds that it took; raises DaemonError with what is missing.
+    owners: {prefix: the host whose loopback it is, or None}. Returns the seconds that it took; raises DaemonError with what is
+    missing, at once where a daemon is gone that would have to find it.
     """
     start = time.monotonic()
-    missing = [prefix for prefix in prefixes if not _local(prefix)]
+    missing = [prefix for prefix in owners if not _local(prefix)]
     pause = 0.1
     while True:
         missing = _unrouted(missing)
         found = state(protocol) if neighbors and not missing else None
         if not missing and (not neighbors or len(settled(found)) >= neighbors):
             return time.monotonic() - start
+        gone = [one.daemon for one in needed(protocol, missing, neighbors) if not frr.alive(one.daemon)]
+        if gone:
+            raise DaemonError(
+                f"no route to {_owned(missing, owners)}: {', '.join(gone)} does not run; see `journalctl -u frr`"
+            )
         # Looked at once more at the very end of the time, but not after it.
         left = start + timeout - time.monotonic()
         if left <= 0:
-            raise DaemonError(_lacking(protocol, missing, neighbors, timeout))
+            raise DaemonError(_lacking(protocol, missing, owners, neighbors, timeout))
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, 1)
         missing = [prefix for prefix in missing if not _local(prefix)]
@@ -272,11 +279,45 @@ def _local(prefix):
     return True
 
 
-def _lacking(protocol, missing, neighbors, timeout):
-    found = state(protocol)
-    words = [f"no route to {', '.join(missing)}"] if missing else []
-    if neighbors and len(settled(found)) < neighbors:
-        words.append(f"{len(settled(found))} of {neighbors} neighbours are Full")
-    rows = [f"{row['id']} on {row['interface']} {row['state']}" for row in found["neighbors"]]
-    words.append(f"neighbours: {', '.join(rows) or 'none'}")
+def needed(protocol, prefixes, neighbors):
+    """The protocols that find the prefixes, and the asked one where it has to find neighbours."""
+    families = {6 if ":" in prefix else 4 for prefix in prefixes}
+    return [one for one in (V3, V2) if one.family in families or (one is protocol and neighbors)]
+
+
+def _owned(missing, owners):
+    return " and ".join(
+        f"{prefix}, the loopback of {owners[prefix]}" if owners[prefix] else prefix for prefix in missing
+    )
+
+
+def _lacking(protocol, missing, owners, neighbors, timeout):
+    states = {one: state(one) for one in needed(protocol, missing, neighbors)}
+    words = [f"no route to {_owned(missing, owners)}"] if missing else []
+    if neighbors and len(settled(states[protocol])) < neighbors:
+        words.append(f"{len(settled(states[protocol]))} of {neighbors} neighbours are Full")
+    for one, found in states.items():
+        rows = [f"{row['id']} on {row['interface']} {row['state']}" for row in found["neighbors"]]
+        words.append(f"the neighbours that {one.daemon} sees: {', '.join(rows) or 'none'}")
+    words.append(_advice(states.values(), owners, missing))
     return f"after {timeout} s: {'; '.join(words)}"
+
+
+def _advice(states, owners, missing):
+    """What is most likely wrong, from how far the neighbours have come (RFC 2328, section 10.1)."""
+
+    def names(key, name, *words):
+        return ", ".join(sorted({row[name] for found in states for row in found[key] if row["state"] in words}))
+
+    if down := names("interfaces", "name", "Down"):
+        return f"{down} is down: see `ip link` and the cable"
+    if stuck := names("neighbors", "interface", "ExStart", "Exchange"):
+        return f"neighbours that stay in ExStart or Exchange have another MTU: compare that of {stuck}"
+    if deaf := names("neighbors", "interface", "Init"):
+        return f"neighbours that stay in Init do not hear this host: look for a filter on {deaf}"
+    hosts = sorted({str(owners[prefix]) for prefix in missing if owners[prefix]})
+    where = f"on {', '.join(hosts)}" if hosts else "on the routers that are missing"
+    return (
+        f"see `journalctl -u frr` {where}; on one link area, intervals, network type and authentication must be the same on "
+        "all routers; where OSPF only needs longer, raise the timeout"
+    )

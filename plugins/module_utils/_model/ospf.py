@@ -85,6 +85,7 @@ class Desired:
     router_id: str | None
     enable_daemon: bool
     save: bool
+    frr_started: bool = False
 
 
 def normalise(protocol, params):
@@ -101,6 +102,7 @@ def normalise(protocol, params):
         router_id=reader.router_id,
         enable_daemon=params["enable_daemon"],
         save=params["save"],
+        frr_started=params["frr_started"],
     )
 
 
@@ -253,7 +255,10 @@ class _Reader:
             return
         where += "authentication: "
         key_id = self.check(where, "key_id", values.integer, entry["key_id"], 1, KEY_IDS[self.protocol.family])
-        secret = self.check(where, "key", key, entry["key"], entry["algorithm"])
+        given = entry["key"] if entry["key"] is not None else self.params["authentication_key"]
+        if given is None:
+            self.faults.append(f"{where}key: is missing; give it here or, for all interfaces, as authentication_key")
+        secret = self.check(where, "key", key, given, entry["algorithm"])
         if key_id is None or secret is None:
             return
         prefix = self.protocol.prefix

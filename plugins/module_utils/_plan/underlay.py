@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A VTEP's side towards the other VTEPs: loopback addresses, underlay interfaces, and OSPF for each family it has."""
+"""A VTEP's side towards the other VTEPs: loopback addresses, underlay interfaces, and OSPF for each family it has.
+
+The key of OSPF's authentication is not in a plan, which anybody may print; role underlay hands it to the modules.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,15 @@ LENGTH = {4: 32, 6: 128}
 def compile_vtep(fabric, vtep):
     return {
         "links": [loopback(vtep), *(link(one) for one in vtep.underlay)],
-        "ospfv3": ospf(vtep, vtep.ospf.authentication) if 6 in vtep.addresses else None,
-        "ospfv2": ospf(vtep, md5(vtep.ospf.authentication)) if 4 in vtep.addresses else None,
+        "ospfv3": ospf(vtep, keyless(vtep.ospf.authentication)) if 6 in vtep.addresses else None,
+        "ospfv2": ospf(vtep, md5(keyless(vtep.ospf.authentication))) if 4 in vtep.addresses else None,
         "loopbacks": {
-            str(family): [
-                prefix(family, one.addresses[family]) for one in fabric.vteps.values() if family in one.addresses
-            ]
+            str(family): {
+                prefix(family, one.addresses[family]): one.host
+                for one in fabric.vteps.values()
+                if family in one.addresses
+                and family in vtep.addresses  # without an own address, no OSPF of that family
+            }
             for family in (6, 4)
         },
     }
@@ -35,6 +41,10 @@ def loopback(vtep):
 
 def link(one):
     return given(name=one.dev, mtu=one.mtu, up=True)
+
+
+def keyless(authentication):
+    return authentication and {option: value for option, value in authentication.items() if option != "key"}
 
 
 def md5(authentication):
