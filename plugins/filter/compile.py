@@ -78,13 +78,16 @@ _value:
           type: list
           elements: dict
         ospfv3:
-          description: Options of module M(vtep.fabric.ospfv3), null on a host without an IPv6 loopback address.
+          description: >-
+            Options of module M(vtep.fabric.ospfv3), null on a host without an IPv6 loopback address. The key of the
+            authentication is left out.
           type: dict
         ospfv2:
           description: The same for IPv4, null on a host without an IPv4 loopback address.
           type: dict
         loopbacks:
-          description: The loopback prefixes of all VTEPs, this one included, under the keys V(6) and V(4).
+          description: >-
+            The loopback prefixes of all VTEPs, this one included, each with its VTEP, under the keys V(6) and V(4).
           type: dict
     access:
       description: Bridges and access ports.
@@ -98,6 +101,10 @@ _value:
           description: Devices on which the host itself must not be reached, for module M(vtep.fabric.isolation).
           type: list
           elements: str
+        routed:
+          description: Groups of devices that route for one another, for the same module. Only variant V(unicast-routing) has any.
+          type: list
+          elements: list
         fdb:
           description: >-
             Options C(dev) and C(table) of module M(vtep.fabric.fdb): an entry for each local endpoint of a restricted segment.
@@ -107,11 +114,24 @@ _value:
       type: dict
       contains:
         vxlans:
-          description: Devices for module M(vtep.fabric.vxlan), with their settings as bridge ports.
+          description: Devices for module M(vtep.fabric.vxlan), with their settings as bridge ports where they are in one.
           type: list
           elements: dict
         fdb:
           description: Options C(dev) and C(table) of module M(vtep.fabric.fdb).
+          type: dict
+        neighbors:
+          description: Option C(table) of module M(vtep.fabric.neighbor).
+          type: dict
+        routes:
+          description: Option C(table) of module M(vtep.fabric.route).
+          type: dict
+        rules:
+          description: Rules for module M(vtep.fabric.rule).
+          type: list
+          elements: dict
+        sysctls:
+          description: Settings for module M(vtep.fabric.sysctl).
           type: dict
     expect:
       description: What a proof with packets must find.
@@ -120,9 +140,12 @@ _value:
         broadcast_copies:
           description: How often one broadcast of a local endpoint leaves the host, by VNI.
           type: dict
-        fdb_rows:
-          description: Rows of the overlay's table. The kernel's own row for a device's multicast group is not counted.
-          type: int
+        paths:
+          description: >-
+            Where frames must go: C(vni), the inner destination C(mac), and the VTEP C(dst), for each MAC address that is
+            not learned.
+          type: list
+          elements: dict
 """
 
 from ansible.errors import AnsibleFilterError

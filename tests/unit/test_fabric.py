@@ -538,3 +538,72 @@ def test_large_junk_makes_a_short_fault():
         ):
             for fault in set_(path, copy.copy(junk)):
                 assert len(fault) < 600
+
+
+# What only some variants need
+
+ND, RSC, ROUTING = "unicast-static-nd", "unicast-static-rsc", "unicast-routing"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "variant", "said"),
+    [
+        ("fabric_endpoints 0 addresses", [], ND, ["fabric_endpoints: 50:54:33:00:00:01: addresses: is missing", ND]),
+        ("fabric_endpoints 0 addresses", [], ROUTING, ["fabric_endpoints: 50:54:33:00:00:01: addresses: is missing"]),
+        ("fabric_endpoints 0 addresses", [], FLOOD, []),
+        ("fabric_endpoints 0 addresses", [], RSC, []),
+        ("fabric_segments 1 routers", None, RSC, ["VNI 200: routers: is missing", "MAC address of the gateway"]),
+        ("fabric_segments 1 routers", None, ND, []),
+        ("fabric_segments 1 routers", [{"addresses": ["192.0.2.254/24"], "vtep_address": "2001:db8:99::1"}], RSC,
+         ["row 2: routers row 1: mac: is missing", "give the gateway's MAC address"]),
+        ("fabric_segments 0 routers 0 mac", "50:54:33:00:00:03", RSC, ["VNI 100: routers: 50:54:33:00:00:03 is also"]),
+        ("fabric_segments 0 routers 0 addresses", ["2001:db8:ff::1/64"], RSC, ["2001:db8:ff::1 is also an address of"]),
+        ("fabric_segments 0 routers 0 addresses", ["2001:db8:ff::9"], RSC, ["subnet of one address", "/64"]),
+        ("fabric_segments 0 routers 0 vtep_address", "203.0.113.99", RSC, ["no IPv6 vtep_address"]),
+        ("fabric_segments 0 routers", [ROUTER, ROUTER], RSC, ["02:00:00:00:00:01 is there twice"]),
+        ("fabric_segments 0 routers", [ROUTER, dict(ROUTER, mac="02:00:00:00:00:02", addresses=["192.0.2.9/24"])], RSC,
+         ["192.0.2.0/24 has gateways 02:00:00:00:00:01 and 02:00:00:00:00:02"]),
+        ("fabric_segments 0 table", 0, ROUTING, ["row 1: table: 0", "1 to 4294967295"]),
+        ("fabric_endpoints 1 addresses", ["2001:db8:ff::1"], ROUTING,
+         ["2001:db8:ff::1 of VNI 200 is also in VNI 100", "table 254", "table of its own, such as 1000000200"]),
+        ("fabric_endpoints 1 addresses", ["2001:db8:ff::1"], ND, []),
+        ("fabric_endpoints 1 addresses", ["2001:db8:2::1"], ROUTING, ["2001:db8:2::1 is also the vtep_address of s2"]),
+        ("s1 vtep_mac", "01:00:00:00:00:01", ROUTING, ["s1: vtep_mac: '01:00:00:00:00:01' is not a unicast MAC"]),
+    ],
+)  # fmt: skip
+def test_one_fault_of_a_variant(path, value, variant, said):
+    found = set_(path, value, variant)
+    assert len(found) == (1 if said else 0), found
+    for part in said:
+        assert part in found[0]
+
+
+def test_endpoints_of_two_gateways_on_one_vtep():
+    """The kernel drops what comes from a MAC with a permanent row elsewhere, so both gateways' rows on one VTEP cut it off."""
+
+    def change(words, hosts):
+        words["fabric_segments"][0]["routers"].append(
+            {"mac": "02:00:00:00:00:02", "addresses": ["2001:db8:fe::fe/64"], "vtep_address": "2001:db8:99::1"}
+        )
+        words["fabric_endpoints"].append(
+            {"mac": "50:54:33:00:00:09", "addresses": ["2001:db8:fe::9"], "vtep": "s1", "port": "eth1", "vni": 100}
+        )
+
+    (fault,) = faults_of(change, RSC)
+    assert fault.startswith("fabric: fabric_endpoints: VNI 100: s1 has endpoints of 2 gateways")
+
+
+def test_tenants_with_the_same_addresses_have_tables_of_their_own():
+    def change(words, hosts):
+        words["fabric_endpoints"][1]["addresses"] = ["2001:db8:ff::1"]
+        words["fabric_segments"][1]["table"] = 1000000200
+
+    assert faults_of(change, ROUTING) == []
+
+
+def test_one_vtep_mac_on_two_hosts():
+    def change(words, hosts):
+        hosts["s1"]["vtep_mac"] = hosts["s3"]["vtep_mac"] = "02:00:00:00:00:07"
+
+    assert faults_of(change, ROUTING) == ["s3: vtep_mac: 02:00:00:00:00:07 is also that of s1; give each VTEP its own"]
+    assert faults_of(change, ND) == []

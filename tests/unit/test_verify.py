@@ -26,8 +26,9 @@ ENDPOINTS = [
 ]
 
 
-def plan(local, remote, learning=True):
+def plan(host, local, remote, learning=True):
     return {
+        "host": host,
         "variant": "unicast-static-flood",
         "vnis": [100],
         "family": 6,
@@ -40,21 +41,33 @@ def plan(local, remote, learning=True):
         "overlay": {
             "vxlans": [{"name": "vxlan100", "id": 100, "dstport": 4789, "mtu": 1500, "learning": learning}],
             "fdb": {"dev": ["vxlan100"], "table": f"00:00:00:00:00:00 dev vxlan100 dst {remote} permanent self\n"},
+            "neighbors": {"table": ""},
+            "routes": {"table": ""},
+            "rules": [],
+            "sysctls": {},
         },
-        "expect": {"broadcast_copies": {"100": 1}},
+        "access": {"links": [{"name": "br100"}, {"name": "eth1"}]},
+        "expect": {"broadcast_copies": {"100": 1}, "paths": []},
     }
 
 
-PLANS = {"s1": plan("2001:db8:1::1", "2001:db8:2::1"), "s2": plan("2001:db8:2::1", "2001:db8:1::1")}
+PLANS = {"s1": plan("s1", "2001:db8:1::1", "2001:db8:2::1"), "s2": plan("s2", "2001:db8:2::1", "2001:db8:1::1")}
 
 
 def vtep_answer(me, other, mine, theirs):
     return {
-        "copies": {"sent": {mine: 20, theirs: 0}, "received": {mine: 0, theirs: 20}},
+        "copies": {
+            "sent": {f"{kind}/{mine}": 20 for kind in ("broadcast", "unknown")},
+            "received": {f"{kind}/{theirs}": 20 for kind in ("broadcast", "unknown")},
+        },
         "fdb": [
             {"ifname": "vxlan100", "mac": "00:00:00:00:00:00", "dst": other, "flags": ["self"], "state": "permanent"},
             {"ifname": "vxlan100", "mac": "50:54:33:00:00:09", "dst": other, "flags": ["self"], "state": ""},
         ],
+        "neighbors": {"permanent": [], "proxy": []},
+        "routes": [],
+        "rules": [],
+        "sysctls": {},
         "ospf": {"3": [{"id": "2.2.2.2", "state": "Full"}, {"id": "0.0.0.0", "state": "Init"}]},
         "underlay": {me: True, other: True},
     }
@@ -86,7 +99,7 @@ def failed(answers, plans=None):
 def test_a_good_fabric_passes_every_check(answers):
     found = verify.checks(PLANS, ENDPOINTS, answers, 20)
     assert failed(answers) == []
-    assert len(found) == 2 * 3 + 2 * 3 + 2 * 2
+    assert len(found) == 2 * 3 + 2 * 3 + 2 * 2 * 2
     assert verify.table(found)[-1] == f"{len(found)} of {len(found)} checks passed"
 
 
@@ -107,8 +120,13 @@ def broken(answers, path, value):
         (("h1", "loss", "2001:db8:ff::11", "received"), 9, "h1 no loss"),
         (("h1", "full", "2001:db8:ff::11", "received"), 0, "h1 full frame, DF"),
         (("h1", "reach"), {}, "h1 ping"),
-        (("s1", "copies", "sent", "100/50:54:33:00:00:01"), 40, "s1 broadcast copies sent for h1"),
-        (("s2", "copies", "received", "100/50:54:33:00:00:01"), 19, "s2 broadcast copies received for h1"),
+        (("s1", "copies", "sent", "broadcast/100/50:54:33:00:00:01"), 40, "s1 broadcast copies sent for h1"),
+        (("s2", "copies", "received", "broadcast/100/50:54:33:00:00:01"), 19, "s2 broadcast copies received for h1"),
+        (("s1", "copies", "sent", "unknown/100/50:54:33:00:00:01"), 0, "s1 unknown-unicast copies sent for h1"),
+        (("s1", "neighbors", "permanent"), [["vxlan100", "192.0.2.1", "x"]], "s1 neighbours row by row"),
+        (("s1", "neighbors", "proxy"), [["eth1", "192.0.2.1"]], "s1 neighbour proxies row by row"),
+        (("s1", "routes"), [[("dst", "192.0.2.1"), ("dev", "eth1")]], "s1 routes row by row"),
+        (("s1", "rules"), [[6, "eth1", "7"]], "s1 routing rules row by row"),
         (("s1", "fdb"), [], "s1 FDB row by row"),
         (("s1", "fdb", 1, "state"), "permanent", "s1 FDB row by row"),
         (("s1", "ospf", "3"), [], "s1 OSPFv3 neighbours"),
@@ -121,7 +139,7 @@ def test_each_fault_turns_its_check_red(answers, path, value, check):
 
 
 def test_a_learned_row_is_wrong_on_a_device_that_does_not_learn(answers):
-    plans = dict(PLANS, s1=plan("2001:db8:1::1", "2001:db8:2::1", learning=False))
+    plans = dict(PLANS, s1=plan("s1", "2001:db8:1::1", "2001:db8:2::1", learning=False))
     assert failed(answers, plans) == ["s1 FDB row by row"]
 
 
@@ -156,7 +174,7 @@ def test_requests_ask_for_all_others_and_full_frames():
 
 
 def test_the_group_row_of_multicast_is_expected_with_its_device(answers):
-    multicast = plan("2001:db8:1::1", "2001:db8:2::1")
+    multicast = plan("s1", "2001:db8:1::1", "2001:db8:2::1")
     multicast["overlay"]["vxlans"][0].update(group="ff05::100", dev="eth0")
     multicast["overlay"]["fdb"]["table"] = ""
     row = {"ifname": "vxlan100", "mac": "00:00:00:00:00:00", "dst": "ff05::100", "viaIf": "eth0", "state": "permanent"}
@@ -165,3 +183,86 @@ def test_the_group_row_of_multicast_is_expected_with_its_device(answers):
     assert failed(answers, plans) == []
     row["viaIf"] = "eth1"
     assert failed(answers, plans) == ["s1 FDB row by row"]
+
+
+# What iproute2 6.1 and 6.15 print (ip -j -d route show table all) for the routes of test_routing_by_hand.
+ROUTED = {
+    "routes": [
+        [("type", "unicast"), ("dst", "192.0.2.10"), ("encap", "ip6"), ("id", 100), ("src", "2001:db8:3::1"),
+         ("dst", "2001:db8:1::1"), ("hoplimit", 5), ("tc", 0), ("dev", "vxlan100"), ("protocol", "118"), ("flags", [])],
+        [("type", "unicast"), ("dst", "2001:db8:ff::13"), ("dev", "eth1"), ("protocol", "118"), ("metric", 1024),
+         ("flags", []), ("pref", "medium")],
+        [("type", "unreachable"), ("dst", "default"), ("table", "1000000100"), ("metric", 4278198272), ("flags", [])],
+        [("type", "unreachable"), ("dst", "default"), ("dev", "lo"), ("table", "1000000100"), ("metric", 4278198272),
+         ("flags", []), ("pref", "medium")],
+    ],
+    "table": (
+        "192.0.2.10/32 encap ip6 id 100 src 2001:db8:3::1 dst 2001:db8:1::1 ttl 5 tos 0 dev vxlan100\n"
+        "2001:db8:ff::13/128 dev eth1\n"
+        "unreachable 0.0.0.0/0 table 1000000100 metric 4278198272\n"
+        "unreachable ::/0 table 1000000100 metric 4278198272\n"
+    ),
+}  # fmt: skip
+
+
+def routed(answers):
+    """The plans and answers of a fabric in which s1 routes."""
+    plans = copy.deepcopy(PLANS)
+    overlay = plans["s1"]["overlay"]
+    overlay["routes"]["table"] = ROUTED["table"]
+    overlay["rules"] = [{"family": 6, "priority": 1000, "iif": "eth1", "table": 1000000100}]
+    overlay["sysctls"] = {"net/ipv4/conf/eth1/proxy_arp": "1"}
+    overlay["neighbors"]["table"] = (
+        "192.0.2.10 dev vxlan100 lladdr 02:00:00:00:00:01 nud permanent\n2001:db8:ff::10 dev eth1 proxy\n"
+    )
+    plans["s1"]["expect"] = {
+        "broadcast_copies": {"100": 0},
+        "paths": [{"vni": 100, "mac": "02:00:00:00:00:01", "dst": "2001:db8:2::1"}],
+    }
+    answers["s1"].update(
+        routes=copy.deepcopy(ROUTED["routes"]),
+        rules=[[6, "eth1", "1000000100"]],
+        sysctls={"net/ipv4/conf/eth1/proxy_arp": "1"},
+        neighbors={
+            "permanent": [["vxlan100", "192.0.2.10", "02:00:00:00:00:01"]],
+            "proxy": [["eth1", "2001:db8:ff::10"]],
+        },
+    )
+    mine = "100/50:54:33:00:00:01"
+    answers["s1"]["copies"]["sent"] = {
+        f"broadcast/{mine}": 0, f"unknown/{mine}": 0, "bum/100": 0,
+        "straight/100/02:00:00:00:00:01": 30, "stray/100/02:00:00:00:00:01": 0,
+    }  # fmt: skip
+    answers["s2"]["copies"]["received"] = {f"broadcast/{mine}": 0, f"unknown/{mine}": 0}
+    return plans, answers
+
+
+def test_a_routed_fabric_passes(answers):
+    plans, answers = routed(answers)
+    assert failed(answers, plans) == []
+    assert verify.vtep_request(plans["s1"], ENDPOINTS)["paths"] == [
+        {"vni": 100, "mac": "02:00:00:00:00:01", "dst": "2001:db8:2::1", "dstport": 4789}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "check"),
+    [
+        (("routes", 0, 3), ("id", 101), "routes row by row"),
+        (("routes", 0, 4), ("src", "2001:db8:9::1"), "routes row by row"),
+        (("routes", 0, 5), ("dst", "2001:db8:9::1"), "routes row by row"),
+        (("routes", 1, 2), ("dev", "eth2"), "routes row by row"),
+        (("routes", 2, 2), ("table", "7"), "routes row by row"),
+        (("rules",), [], "routing rules row by row"),
+        (("rules", 0), [4, "eth1", "1000000100"], "routing rules row by row"),
+        (("sysctls", "net/ipv4/conf/eth1/proxy_arp"), "0", "kernel settings row by row"),
+        (("neighbors", "permanent", 0), ["vxlan100", "192.0.2.10", "02:00:00:00:00:02"], "neighbours row by row"),
+        (("neighbors", "proxy"), [], "neighbour proxies row by row"),
+        (("copies", "sent", "bum/100"), 1, "BUM frames sent in VNI 100"),
+        (("copies", "sent", "stray/100/02:00:00:00:00:01"), 1, "frames go straight"),
+        (("copies", "sent", "straight/100/02:00:00:00:00:01"), 0, "frames go straight"),
+    ],
+)
+def test_each_fault_of_a_routed_fabric_turns_its_check_red(answers, path, value, check):
+    plans, answers = routed(answers)
+    assert failed(broken(answers, ("s1", *path), value), plans) == [f"s1 {check}"]

@@ -81,7 +81,7 @@ def read(value, hosts, faults):
 def read_routers(words):
     words.known.append("routers")
     value = words.mapping.get("routers")
-    for number, inner in reading.rows(
+    for _number, inner in reading.rows(
         words.faults, words.where, f"{words.prefix}routers", [] if value is None else value
     ):
         router = Router(

@@ -23,14 +23,17 @@ def endpoint_request(endpoint, endpoints, plans, frames, wait):
 
 
 def vtep_request(plan, endpoints):
-    """What vtep.py is asked: which broadcasts to count, which tables to read, which loopbacks to ping."""
+    """What vtep.py is asked: which frames to count, which tables to read, which loopbacks to ping."""
+    ports = {device["id"]: device["dstport"] for device in devices(plan)}
     return {
         "sources": [
-            {"mac": e["mac"], "vni": e["vni"], "dstport": device_of(plan, e["vni"])["dstport"]}
-            for e in endpoints
-            if e["vni"] in plan["vnis"]
+            {"mac": e["mac"], "vni": e["vni"], "dstport": ports[e["vni"]]} for e in endpoints if e["vni"] in ports
         ],
+        "segments": [{"vni": vni, "dstport": dstport} for vni, dstport in ports.items()],
+        "paths": [{**known, "dstport": ports[known["vni"]]} for known in plan["expect"]["paths"]],
         "devices": [device["name"] for device in plan["overlay"]["vxlans"]],
+        "ports": [link["name"] for link in plan["access"]["links"]],
+        "sysctls": sorted(plan["overlay"]["sysctls"]),
         "local": plan["local"],
         "loopbacks": [bare(prefix) for prefix in plan["underlay"]["loopbacks"][str(plan["family"])]],
         "ospf": [v for v in "32" if plan["underlay"]["ospfv" + v]],
@@ -48,6 +51,8 @@ def checks(plans, endpoints, answers, frames):
         found += ospf_checks(name, plan, answer)
         found.append(underlay_check(name, answer["underlay"]))
         found.append(fdb_check(name, plan, answer["fdb"]))
+        found += table_checks(name, plan, answer)
+        found += frame_checks(name, plan, answer["copies"]["sent"], endpoints)
     for endpoint in endpoints:
         name = endpoint["name"]
         if name in answers:  # endpoints that are no hosts of the inventory cannot be asked
@@ -103,6 +108,79 @@ def fdb_check(name, plan, rows):
     return check("FDB row by row", name, len(wanted), len(seen), wanted == seen, detail)
 
 
+def table_checks(name, plan, answer):
+    """Each table against the compiled one, where the variant or the host has rows in it."""
+    overlay = plan["overlay"]
+    neighbors = [line.split() for line in overlay["neighbors"]["table"].splitlines()]
+    pairs = (
+        ("neighbours", {(w[2], w[0], w[4]) for w in neighbors if "lladdr" in w}, answer["neighbors"]["permanent"]),
+        ("neighbour proxies", {(w[2], w[0]) for w in neighbors if "proxy" in w}, answer["neighbors"]["proxy"]),
+        ("routes", set(map(wanted_route, overlay["routes"]["table"].splitlines())), map(seen_route, answer["routes"])),
+        ("routing rules", {(r["family"], r["iif"], str(r["table"])) for r in overlay["rules"]}, answer["rules"]),
+        ("kernel settings", set(overlay["sysctls"].items()), answer["sysctls"].items()),
+    )
+    for kind, wanted, rows in pairs:
+        seen = set(map(tuple, rows))
+        if wanted or seen:
+            detail = [f"missing: {' '.join(map(str, row))}" for row in sorted(wanted - seen)]
+            detail += [f"not wanted: {' '.join(map(str, row))}" for row in sorted(seen - wanted)]
+            yield check(f"{kind} row by row", name, len(wanted), len(seen), wanted == seen, detail)
+
+
+ROUTE = ("encap", "id", "src", "dst", "dev", "table")  # of a route, what is compared beside its destination
+
+
+def wanted_route(line):
+    parts = line.split()
+    unreachable = parts[0] == "unreachable"
+    prefix = parts[1] if unreachable else parts[0]
+    pairs = dict(zip(parts[1:], parts[2:]))
+    pairs.setdefault("table", "main")
+    if "encap" not in pairs:
+        pairs.pop("dst", None)
+    return (prefix, unreachable, *(None if unreachable and key != "table" else pairs.get(key) for key in ROUTE))
+
+
+def seen_route(pairs):
+    """A route as iproute2 tells it: its destination is the first `dst`, that of the encapsulation the second."""
+    destinations = [value for key, value in pairs if key == "dst"]
+    route = {key: value for key, value in pairs if value is not None}
+    family = 6 if any(":" in str(value) for value in [destinations[0], route.get("gateway")]) else 4
+    prefix = destinations[0]
+    if prefix == "default":
+        prefix = "::/0" if route.get("pref") or "pref" in route else "0.0.0.0/0"
+    elif "/" not in prefix:
+        prefix += "/128" if family == 6 else "/32"
+    unreachable = route.get("type") == "unreachable"
+    told = {
+        "encap": route.get("encap"),
+        "id": route.get("id") and str(route["id"]),
+        "src": route.get("src") if "encap" in route else None,
+        "dst": destinations[1] if len(destinations) > 1 else None,
+        "dev": route.get("dev"),
+        "table": str(route.get("table", "main")),
+    }
+    return (prefix, unreachable, *(None if unreachable and key != "table" else told[key] for key in ROUTE))
+
+
+def frame_checks(name, plan, sent, endpoints):
+    """Nothing is flooded where the variant floods nothing, and what is not learned goes straight to the right VTEP."""
+    for vni, copies in sorted(plan["expect"]["broadcast_copies"].items()):
+        if not copies:
+            seen = sent.get(f"bum/{vni}")
+            yield check(f"BUM frames sent in VNI {vni}", name, 0, seen, seen == 0)
+    asked = {e["vni"] for e in endpoints if e["vtep"] == plan["host"]}
+    known = [path for path in plan["expect"]["paths"] if path["vni"] in asked]
+    if known:
+        keys = [f"{path['vni']}/{path['mac']}" for path in known]
+        strays = [
+            f"{key}: {sent.get('stray/' + key)} frames to another VTEP" for key in keys if sent.get("stray/" + key)
+        ]
+        silent = [f"{key}: no frame to its VTEP" for key in keys if not sent.get("straight/" + key)]
+        seen = len(keys) - len(strays) - len(silent)
+        yield check("frames go straight", name, len(keys), seen, not strays + silent, strays + silent)
+
+
 def parse_row(line):
     """(dev, mac, dst, via) of a line of the compiled table."""
     mac, *rest = line.split()
@@ -137,26 +215,33 @@ def ping_checks(endpoint, answer):
 
 
 def copy_checks(endpoint, plans, answers, frames):
-    """Each broadcast leaves its VTEP as often as the variant says, and reaches each other VTEP once."""
-    key = f"{endpoint['vni']}/{endpoint['mac']}"
-    for name, plan in sorted(plans.items()):
-        if endpoint["vni"] not in plan["vnis"] or name not in answers:
-            continue
-        copies = answers[name]["copies"]
-        if name == endpoint["vtep"]:
-            each = {int(k): v for k, v in plan["expect"]["broadcast_copies"].items()}[endpoint["vni"]]
-            kind, seen, expected = "broadcast copies sent", copies["sent"].get(key), frames * each
-        else:
-            kind, seen, expected = "broadcast copies received", copies["received"].get(key), frames
-        yield check(f"{kind} for {endpoint['name']}", name, expected, seen, seen == expected)
+    """Each broadcast and each unknown unicast leaves its VTEP as often as the variant says, and reaches each other VTEP
+    once, or not at all."""
+    for kind, said in (("broadcast", "broadcast"), ("unknown", "unknown-unicast")):
+        key = f"{kind}/{endpoint['vni']}/{endpoint['mac']}"
+        each = plans[endpoint["vtep"]]["expect"]["broadcast_copies"][str(endpoint["vni"])]
+        for name, plan in sorted(plans.items()):
+            if endpoint["vni"] not in plan["vnis"] or name not in answers:
+                continue
+            copies = answers[name]["copies"]
+            if name == endpoint["vtep"]:
+                way, seen, expected = "sent", copies["sent"].get(key), frames * each
+            else:
+                way, seen, expected = "received", copies["received"].get(key), frames if each else 0
+            yield check(f"{said} copies {way} for {endpoint['name']}", name, expected, seen, seen == expected)
 
 
 def bare(address):
     return address.split("/")[0]
 
 
+def devices(plan):
+    """The VXLAN devices, each with its VNI under `id`, whichever way the device has it."""
+    return [{**device, "id": device.get("id") or device["vnis"][0]} for device in plan["overlay"]["vxlans"]]
+
+
 def device_of(plan, vni):
-    return next(device for device in plan["overlay"]["vxlans"] if device["id"] == vni)
+    return next(device for device in devices(plan) if device["id"] == vni)
 
 
 def table(found):

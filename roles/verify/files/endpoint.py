@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run on an endpoint: send counted broadcast frames and ping the others. Request as a JSON argument, answer as JSON.
+"""Run on an endpoint: send counted frames and ping the others. Request as a JSON argument, answer as JSON.
 
 Only ping and raw sockets are used here, so that the proof does not rest on the collection's own code.
 """
@@ -12,6 +12,8 @@ import subprocess
 import sys
 
 ETHERTYPE = 0x88B5  # IEEE 802, local experimental: nothing but this proof sends it
+BROADCAST = b"\xff" * 6
+UNKNOWN = bytes.fromhex("0200005e1000")  # a MAC address that no station has
 
 
 def device_of(mac):
@@ -21,8 +23,8 @@ def device_of(mac):
     raise SystemExit(f"no device here has the MAC address {mac}")
 
 
-def broadcast(dev, mac, frames):
-    frame = b"\xff" * 6 + bytes.fromhex(mac.replace(":", "")) + struct.pack("!H", ETHERTYPE)
+def send(dev, mac, destination, frames):
+    frame = destination + bytes.fromhex(mac.replace(":", "")) + struct.pack("!H", ETHERTYPE)
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
         raw.bind((dev, 0))
         for number in range(frames):
@@ -57,10 +59,13 @@ def main():
         address: ("-M", "do", "-s", str(request["mtu"] - (48 if ":" in address else 28)))
         for address in request["targets"]
     }
+    # What is known of the others is asked for anew; permanent entries, such as a gateway's, stay.
+    subprocess.run(["ip", "neigh", "flush", "dev", dev], check=True, stdout=subprocess.DEVNULL)
     answer = {"reach": ping_all(plain, "-c", "1", "-i", "0.2", "-w", str(request["wait"]))}
     answer["loss"] = ping_all(plain, "-c", "10", "-i", "0.01", "-W", "1")
     answer["full"] = ping_all(full, "-c", "3", "-i", "0.01", "-W", "1")
-    broadcast(dev, request["mac"], request["frames"])
+    send(dev, request["mac"], BROADCAST, request["frames"])
+    send(dev, request["mac"], UNKNOWN, request["frames"])
     print(json.dumps(answer))
 
 

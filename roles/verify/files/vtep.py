@@ -6,11 +6,14 @@ Only other people's tools are used here, so that the proof does not rest on the 
 """
 
 import json
+import pathlib
 import subprocess
 import sys
 import time
 
 TABLE = "inet vtep_fabric_verify"
+PROTOCOL = "118"  # of the collection's routes
+PROC = pathlib.Path("/proc/sys")
 
 
 def out(*command):
@@ -21,21 +24,48 @@ def nft(ruleset):
     subprocess.run(["nft", "-f", "-"], input=ruleset, text=True, check=True)
 
 
-def rule(source):
-    """Match one endpoint's broadcasts inside VXLAN: from the UDP header on, 8 bytes UDP, 8 VXLAN, then the frame."""
+UNKNOWN = "0200005e1000"  # as in endpoint.py
+
+# From the UDP header on: 8 bytes UDP, 8 VXLAN with the VNI at bit 96, then the frame: destination at bit 128, source at
+# 176, EtherType at 224. A group address has the lowest bit of its first byte set (IEEE 802).
+VXLAN = "meta l4proto udp @th,16,16 {dstport} @th,96,24 {vni}"
+
+
+def probe(source, destination, name):
+    """Count what an endpoint sends for the proof to a destination inside VXLAN."""
     mac = source["mac"].replace(":", "")
     return (
-        f"meta l4proto udp @th,16,16 {source['dstport']} @th,96,24 {source['vni']} "
-        f'@th,128,48 0xffffffffffff @th,176,48 0x{mac} @th,224,16 0x88b5 counter comment "{source["vni"]}/{source["mac"]}"'
+        f"{VXLAN.format(**source)} @th,128,48 0x{destination} @th,176,48 0x{mac} @th,224,16 0x88b5 "
+        f'counter comment "{name}/{source["vni"]}/{source["mac"]}"'
     )
 
 
+def probes(source):
+    return [probe(source, "f" * 12, "broadcast"), probe(source, UNKNOWN, "unknown")]
+
+
+def path(known):
+    """Count frames to a MAC address by whether they go to the VTEP that has it."""
+    match = f"{VXLAN.format(**known)} @th,128,48 0x{known['mac'].replace(':', '')}"
+    daddr = "ip6 daddr" if ":" in known["dst"] else "ip daddr"
+    name = f"{known['vni']}/{known['mac']}"
+    return [
+        f'{match} {daddr} {known["dst"]} counter comment "straight/{name}"',
+        f'{match} {daddr} != {known["dst"]} counter comment "stray/{name}"',
+    ]
+
+
+def bum(segment):
+    return f'{VXLAN.format(**segment)} @th,135,1 1 counter comment "bum/{segment["vni"]}"'
+
+
 def start(request):
-    rules = "\n".join(map(rule, request["sources"]))
+    received = [rule for source in request["sources"] for rule in probes(source)]
+    sent = [*received, *map(bum, request["segments"]), *(rule for known in request["paths"] for rule in path(known))]
     nft(
         f"table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n"
-        f"chain sent {{ type filter hook output priority 0\n{rules}\n}}\n"
-        f"chain received {{ type filter hook input priority -400\n{rules}\n}}\n}}\n"
+        "chain sent { type filter hook output priority 0\n" + "\n".join(sent) + "\n}\n"
+        "chain received { type filter hook input priority -400\n" + "\n".join(received) + "\n}\n}\n"
     )
     return {}
 
@@ -58,7 +88,45 @@ def fdb(devices):
     ]
 
 
-def neighbours(version):
+def ip(*words):
+    """What iproute2 tells; pairs in place of mappings, since of an encapsulated route it tells two `dst`."""
+    return json.loads(out("ip", "-j", *words) or "[]", object_pairs_hook=list)
+
+
+def neighbors(devices):
+    """[dev, address, MAC] of permanent neighbours, and [dev, address] of those that a device answers for."""
+    permanent = map(dict, ip("neigh", "show", "nud", "permanent"))
+    proxies = map(dict, [*ip("-4", "neigh", "show", "proxy"), *ip("-6", "neigh", "show", "proxy")])
+    return {
+        "permanent": [[row["dev"], row["dst"], row["lladdr"]] for row in permanent if row["dev"] in devices],
+        "proxy": [[row["dev"], row["dst"]] for row in proxies if row["dev"] in devices],
+    }
+
+
+def routes(devices):
+    """Of each route by one of the devices, and each unreachable one of a table of its own, all that iproute2 tells."""
+    rows = [
+        row for family in ("-4", "-6") for row in ip("-d", family, "route", "show", "table", "all", "proto", PROTOCOL)
+    ]
+    return [row for row in rows if dict(row).get("dev") in devices or dict(row).get("type") == "unreachable"]
+
+
+def rules():
+    rows = [dict(row, family=family) for family in (4, 6) for row in map(dict, ip(f"-{family}", "rule", "show"))]
+    return [[row["family"], row["iif"], row["table"]] for row in rows if "iif" in row]
+
+
+def settings(keys):
+    found = {}
+    for key in keys:
+        try:
+            found[key] = (PROC / key).read_text().strip()
+        except OSError as error:
+            found[key] = error.strerror
+    return found
+
+
+def ospf_neighbours(version):
     command = {"3": "show ipv6 ospf6 neighbor json", "2": "show ip ospf neighbor json"}[version]
     found = json.loads(out("vtysh", "-c", command)).get("neighbors", {})
     if isinstance(found, dict):  # OSPFv2: {router id: [neighbour, ...]}
@@ -86,7 +154,11 @@ def stop(request):
     answer = {"copies": counters()}
     nft(f"delete table {TABLE}\n")
     answer["fdb"] = fdb(request["devices"])
-    answer["ospf"] = {version: neighbours(version) for version in request["ospf"]}
+    answer["neighbors"] = neighbors(request["devices"] + request["ports"])
+    answer["routes"] = routes(request["devices"] + request["ports"])
+    answer["rules"] = rules()
+    answer["sysctls"] = settings(request["sysctls"])
+    answer["ospf"] = {version: ospf_neighbours(version) for version in request["ospf"]}
     answer["underlay"] = underlay(request["local"], request["loopbacks"])
     return answer
 

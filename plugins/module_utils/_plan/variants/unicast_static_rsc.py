@@ -20,9 +20,11 @@ def check(fabric, faults):
                 "[{mac: '02:00:00:00:00:01', addresses: ['2001:db8:ff::1/64'], vtep_address: '2001:db8:99::1'}]"
             )
             faults.add("fabric", key, message)
+        before = len(faults.found)
         check_routers(fabric, segment, key, faults)
-        for vtep in fabric.vteps.values():
-            check_vtep(fabric, segment, vtep, faults)
+        if len(faults.found) == before:
+            for vtep in fabric.vteps.values():
+                check_vtep(fabric, segment, vtep, faults)
 
 
 def check_routers(fabric, segment, key, faults):
@@ -40,6 +42,7 @@ def check_routers(fabric, segment, key, faults):
             faults.add("fabric", key, f"{router.mac} is also the MAC address of endpoint {name}; give each its own")
         if seen.setdefault(router.mac, router) is not router:
             faults.add("fabric", key, f"{router.mac} is there twice; list all its addresses in one row")
+            continue
         for network in router.networks:
             if str(network.ip) in addresses:
                 name = addresses[str(network.ip)].name or addresses[str(network.ip)].mac
