@@ -404,7 +404,7 @@ def _way(given, prefix, tables, absent):
     family = 4 if len(prefix) == 5 else 6
     made = {"family": family, "type": given.get("type", UNICAST)}
     for name, check in (
-        ("table", lambda value: _table(value, tables)),
+        ("table", lambda value: table_number(value, tables)),
         ("metric", lambda value: values.integer(value, 0, U32_MAX)),
         ("tos", lambda value: _tos(value, family)),
         ("src", lambda value: _one_address(value, family)),
@@ -447,7 +447,8 @@ def _named(name, check, value):
         raise ValueError(f"{name}: {error}") from None
 
 
-def _table(value, tables):
+def table_number(value, tables):
+    """The number of a routing table, from the number or a name."""
     text = str(value)
     if text in tables:
         return tables[text]

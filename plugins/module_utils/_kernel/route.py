@@ -1,0 +1,549 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read and write routes by netlink, in bulk.
+
+What makes it quick (docs/route.md has the measurements): messages are joined from prepared pieces, and of the routes of
+a dump all but the address is decoded once for all routes that share it.
+"""
+
+from __future__ import annotations
+
+import errno as errnos
+import socket
+import struct
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+from .._model.errors import KernelError, MissingError
+from .._model.route import (
+    CREATE,
+    DELETE,
+    ENCAPS,
+    FLAGS,
+    PROTOCOL,
+    REPLACE,
+    TABLES,
+    TYPES,
+    UNICAST,
+    Encap,
+    Found,
+    Hop,
+    Seen,
+    Shape,
+    Way,
+    address_of,
+    protocol_name,
+)
+from .._model.values import pack
+from . import codec, rtnl
+from .probe import has_lwtunnel
+
+RTM_GETLINK, RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE, RTM_GETRULE, RTM_GETNEXTHOP = 18, 24, 25, 26, 34, 106
+IFLA_IFNAME, IFF_UP, NHA_ID = 3, 1, 1
+
+# linux/rtnetlink.h
+RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
+RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_MULTIPATH = 1, 2, 4, 5, 6, 7, 8, 9
+RTA_CACHEINFO, RTA_TABLE, RTA_PREF, RTA_ENCAP_TYPE, RTA_ENCAP, RTA_NH_ID = 12, 15, 20, 21, 22, 30
+KNOWN = {
+    RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_MULTIPATH, RTA_CACHEINFO, RTA_TABLE,
+    RTA_ENCAP_TYPE, RTA_ENCAP, RTA_NH_ID,
+}  # fmt: skip
+RTAX_MTU = 2
+RTNEXTHOP = struct.Struct("=HBBi")  # length, flags, hops, interface
+RTNH_F_ONLINK = 4
+RTM_F_CLONED = 0x200
+RT_TABLE_COMPAT = 252  # what rtm_table says when the number is in RTA_TABLE only
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST, RT_SCOPE_NOWHERE = 0, 253, 254, 255
+SCOPES = {"local": RT_SCOPE_HOST, "broadcast": RT_SCOPE_LINK, "anycast": RT_SCOPE_LINK, "multicast": RT_SCOPE_LINK}
+TYPE_NUMBERS = {
+    "unicast": 1, "local": 2, "broadcast": 3, "anycast": 4, "multicast": 5, "blackhole": 6, "unreachable": 7,
+    "prohibit": 8, "throw": 9,
+}  # fmt: skip
+TYPE_NAMES = {number: name for name, number in TYPE_NUMBERS.items()}
+ENCAP_NUMBERS = {"ip": 2, "ip6": 4}  # LWTUNNEL_ENCAP_IP, LWTUNNEL_ENCAP_IP6 of linux/lwtunnel.h
+# The attributes have the same numbers for both, where IP6 says hop limit for TTL and traffic class for TOS.
+LWT_ID, LWT_DST, LWT_SRC, LWT_TTL, LWT_TOS, LWT_FLAGS, LWT_PAD = 1, 2, 3, 4, 5, 6, 7
+FLAG_BITS = {"csum": 0x01, "key": 0x04, "seq": 0x08}  # linux/if_tunnel.h, TUNNEL_*, in network byte order
+
+DST_AT = 16 + RTMSG.size + 8  # where RTA_DST most often begins in a message: after RTA_TABLE
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+SIZES = {socket.AF_INET: 4, socket.AF_INET6: 16}
+TABLE_FILES = ("/usr/share/iproute2/rt_tables", "/etc/iproute2/rt_tables", "/etc/iproute2/rt_tables.d")
+
+
+def table_names():
+    """{name: number} of the routing tables that this host's iproute2 knows."""
+    names = dict(TABLES)
+    for place in map(Path, TABLE_FILES):
+        for path in sorted(place.glob("*.conf")) if place.is_dir() else [place]:
+            try:
+                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            except OSError:
+                continue
+            for words in (line.split("#")[0].split() for line in lines):
+                if len(words) == 2 and words[0].isdigit() and int(words[0]):
+                    names[words[1]] = int(words[0])
+    return names
+
+
+class Routes:
+    """The routes of this network namespace."""
+
+    def __init__(self):
+        self._socket = None
+        self._names = {}
+
+    def close(self):
+        if self._socket:
+            self._socket.close()
+            self._socket = None
+
+    @property
+    def socket(self):
+        self._socket = self._socket or rtnl.Rtnl()
+        return self._socket
+
+    def name(self, index):
+        if index not in self._names:
+            try:
+                self._names[index] = socket.if_indextoname(index)
+            except OSError:
+                self._names[index] = f"ifindex {index}"
+        return self._names[index]
+
+    # Reading
+
+    def look(self, wanted, purge=False, anew=(), compare=True):
+        """What there is of the wanted routes, as Seen; with purge, also our own that nobody wants.
+
+        anew: devices whose routes are taken as gone. compare=False: routes that are as wanted are reported as well,
+        among `different`.
+        """
+        scopes = [(4, 0), (6, 0)] if purge else wanted.scopes()
+        for _dummy in range(5):
+            try:
+                return self._look(wanted, scopes, frozenset(anew), compare)
+            except rtnl.Interrupted:
+                continue
+        raise KernelError("routes", errnos.EAGAIN, "the table keeps changing while it is read")
+
+    def _look(self, wanted, scopes, anew, compare):
+        keys = wanted.keys()
+        positions = {key: i for i, key in enumerate(keys)}
+        ways = {way: k for k, way in enumerate(wanted.ways)} if compare else {}
+        index, there = wanted.index, bytearray(len(wanted))
+        seen = Seen()
+        for family, table in scopes:
+            known = {}  # what a message says besides the address: (Shape, key without the address, position in ways)
+            for address, raw in self._dump(family, table):
+                shape, suffix, k = known.get(raw) or known.setdefault(raw, self._known(raw, anew, ways))
+                if shape is None:
+                    continue
+                i = positions.get(address + suffix)
+                if i is not None:
+                    if index[i] == k:
+                        there[i] = 1
+                    else:
+                        seen.different.append((i, Found(address + raw[1:2], shape)))
+                elif shape.owned:
+                    seen.strangers.append(Found(address + raw[1:2], shape))
+        taken = {i for i, _found in seen.different}
+        seen.exact = {i for i in taken if there[i]}
+        seen.missing = [i for i, is_there in enumerate(there) if not is_there and i not in taken]
+        return seen
+
+    def _dump(self, family, table):
+        """(address, all that follows the netlink header but RTA_DST) of each route of a table; of all with table 0."""
+        body = RTMSG.pack(FAMILIES[family], 0, 0, 0, 0, 0, 0, 0, 0)
+        if table:
+            body += codec.attribute(RTA_TABLE, codec.U32.pack(table))
+        size = SIZES[FAMILIES[family]]
+        header, nothing = codec.ATTRIBUTE.pack(4 + size, RTA_DST), bytes(size)
+        here, end_of = DST_AT + 4, DST_AT + 4 + size
+        try:
+            for data, stride in self.socket.dump(RTM_GETROUTE, body, f"IPv{family} routes"):
+                if stride:
+                    spans = zip(range(0, len(data), stride), range(stride, len(data) + 1, stride))
+                else:
+                    spans = [(start, end) for kind, _f, _s, start, end in codec.messages(data) if kind == RTM_NEWROUTE]
+                for start, end in spans:
+                    if data[start + DST_AT : start + here] == header:
+                        yield (
+                            data[start + here : start + end_of],
+                            data[start + 16 : start + DST_AT] + data[start + end_of : end],
+                        )
+                    else:
+                        yield _cut_out(data, start, end, nothing)
+        except KernelError as error:
+            # No such table, or no such family: nothing there.
+            if error.errno not in (errnos.ENOENT, errnos.EAFNOSUPPORT, errnos.EOPNOTSUPP):
+                raise
+
+    def _known(self, raw, anew, ways):
+        shape = self._shape(raw)
+        if shape is None:
+            return None, b"", None
+        if anew.intersection(shape.devs):
+            # A group of next hops loses those whose devices go; the route goes with the last.
+            hops = tuple(hop for hop in shape.way.hops if hop.dev not in anew)
+            if not hops:
+                return None, b"", None
+            shape = replace(shape, way=replace(shape.way, hops=hops))
+        suffix = shape.way.key(raw[1])
+        return shape, suffix, ways.get(shape.way) if shape.owned else None
+
+    def _shape(self, raw):
+        """The Shape in a message without its header and RTA_DST, or None when it is no route of a table."""
+        if len(raw) < RTMSG.size:
+            return None
+        header = RTMSG.unpack_from(raw)
+        family, dst_len, src_len, tos, table, protocol, scope, kind, flags = header
+        if family not in SIZES or flags & RTM_F_CLONED:
+            return None
+        given = codec.attributes(raw, RTMSG.size, len(raw))
+        kind = TYPE_NAMES.get(kind, str(kind))
+        other = []
+        mtu = None
+        metrics = codec.attributes(given.get(RTA_METRICS, b""), 0, 1 << 16)
+        for number, value in metrics.items():
+            if number == RTAX_MTU:
+                mtu = codec.number(value)
+            else:
+                other += ["rtax", f"{number}:{value.hex()}"]
+        hops = self._hops(given, flags, other)
+        devs = tuple(dict.fromkeys(hop.dev for hop in hops))
+        nhid = codec.number(given.get(RTA_NH_ID))
+        if nhid is not None:
+            kind, hops = UNICAST, ()  # the group says where to; its next hops are shown for old programs only
+        if kind in TYPES and kind != UNICAST:
+            hops, devs = (), ()  # IPv6 shows lo
+        if src_len:
+            other += ["from", f"{_address(given.get(RTA_SRC, b'')) or '::'}/{src_len}"]
+        if any(given.get(RTA_PREF, b"")):
+            other += ["pref", given[RTA_PREF].hex()]
+        for number, value in given.items():
+            if number not in KNOWN and number not in (RTA_SRC, RTA_PREF):
+                other += ["rta", f"{number}:{value.hex()}"]
+        way = Way(
+            family=4 if family == socket.AF_INET else 6,
+            type=kind,
+            table=codec.number(given.get(RTA_TABLE), table),
+            metric=codec.number(given.get(RTA_PRIORITY), 0),
+            tos=tos,
+            hops=hops,
+            nhid=nhid,
+            src=_address(given.get(RTA_PREFSRC, b"")),
+            mtu=mtu,
+        )
+        if family == socket.AF_INET and scope != _scope(way):
+            other += ["scope", str(scope)]
+        if other:
+            way = replace(way, other=tuple(other))
+        names = [RTA_SRC, RTA_TABLE, RTA_PRIORITY] + ([RTA_OIF, RTA_GATEWAY] if nhid is None else [RTA_NH_ID])
+        attributes = b"".join(codec.attribute(name, given[name]) for name in names if name in given)
+        naming = RTMSG.pack(family, dst_len, src_len, tos, table, protocol, RT_SCOPE_NOWHERE, header[7], 0)
+        return Shape(way, protocol, devs, naming, attributes)
+
+    def _hops(self, given, flags, other):
+        """The next hops in attributes."""
+        if RTA_MULTIPATH in given:
+            hops, data, at = [], given[RTA_MULTIPATH], 0
+            while at + RTNEXTHOP.size <= len(data):
+                length, flags, weight, index = RTNEXTHOP.unpack_from(data, at)
+                if length < RTNEXTHOP.size or at + length > len(data):
+                    break
+                inner = codec.attributes(data, at + RTNEXTHOP.size, at + length)
+                hops.append(self._hop(inner, index, flags, weight + 1, other))
+                at += codec.align(length)
+            return tuple(sorted(hops, key=str))
+        index = codec.number(given.get(RTA_OIF))
+        return () if index is None else (self._hop(given, index, flags, 1, other),)
+
+    def _hop(self, given, index, flags, weight, other):
+        encap = None
+        if RTA_ENCAP_TYPE in given:
+            kind = codec.number(given[RTA_ENCAP_TYPE])
+            data = given.get(RTA_ENCAP, b"")
+            encap = _decoded_encap(kind, codec.attributes(data, 0, len(data)))
+            if encap is None:
+                other += ["encap", f"{kind}:{data.hex()}"]
+        return Hop(
+            dev=self.name(index),
+            via=_address(given.get(RTA_GATEWAY, b"")),
+            onlink=bool(flags & RTNH_F_ONLINK),
+            encap=encap,
+            weight=weight,
+        )
+
+    def rows(self, tables, devs, owned):
+        """All routes as dictionaries; only of some tables, devices, or our own."""
+        told = []
+        for family in FAMILIES:
+            known = {}
+            for table in tables or [0]:
+                for address, raw in list(self._dump(family, table)):
+                    shape = known.get(raw) or known.setdefault(raw, self._shape(raw))
+                    if not shape or (tables and shape.way.table not in tables) or (owned and not shape.owned):
+                        continue
+                    if not devs or devs.intersection(shape.devs):
+                        told.append(_told(address, raw, shape))
+        return told
+
+    # Checks before the first change
+
+    def faults(self, wanted, positions):
+        """Why the routes at some positions cannot be written, in words. Raises MissingError where the kernel cannot."""
+        ways = [wanted.ways[k] for k in dict.fromkeys(wanted.index[i] for i in positions)]
+        for family in sorted({way.family for way in ways if way.table not in TABLES.values()}):
+            check_policy_routing(self.socket, family)
+        hops = [hop for way in ways for hop in way.hops]
+        faults = []
+        for dev in sorted({hop.dev for hop in hops}):
+            fault = self._unfit(dev)
+            if fault:
+                faults.append(fault)
+        for nhid in sorted({way.nhid for way in ways if way.nhid is not None}):
+            if not self._has_nexthop(nhid):
+                faults.append(f"nhid: there is no nexthop {nhid}; make it first")
+        if not faults and any(hop.encap for hop in hops) and not has_lwtunnel(self.socket):
+            raise MissingError("kernel has no LWTUNNEL", "CONFIG_LWTUNNEL")
+        return faults
+
+    def missing_devices(self, wanted):
+        devs = {hop.dev for k in set(wanted.index) for hop in wanted.ways[k].hops}
+        return sorted(dev for dev in devs if not _index(dev))
+
+    def _unfit(self, dev):
+        body = bytes(16) + codec.attribute(IFLA_IFNAME, dev.encode() + b"\0")
+        try:
+            data, start, _end = self.socket.request(RTM_GETLINK, body, f"link {dev}")
+        except KernelError as error:
+            if error.errno != errnos.ENODEV:
+                raise
+            return f"dev: there is no device {dev}; make it first"
+        up = codec.U32.unpack_from(data, start + 24)[0] & IFF_UP
+        return None if up else f"dev: {dev} is down, and the kernel keeps no routes over it; set it up first"
+
+    def _has_nexthop(self, nhid):
+        body = bytes(8) + codec.attribute(NHA_ID, codec.U32.pack(nhid))
+        try:
+            self.socket.request(RTM_GETNEXTHOP, body, f"nexthop {nhid}")
+        except KernelError as error:
+            if error.errno == errnos.ENOENT:
+                return False
+            if error.errno == errnos.EOPNOTSUPP:
+                raise MissingError("kernel has no nexthop groups", "Linux 5.3 or newer") from None
+            raise
+        return True
+
+    # Writing
+
+    def write(self, operation, wanted):
+        """Carry out one operation of a plan. The error names the route that failed; those of its batch were all tried."""
+        for at in range(0, len(operation.rows), rtnl.BATCH):
+            some = operation.rows[at : at + rtnl.BATCH]
+            if operation.kind == DELETE:
+                payload = b"".join(_deletion(i, found) for i, found in enumerate(some))
+                # A route that is gone already is as it should be.
+                self._send(DELETE, payload, lambda i, some=some: some[i].text(), errnos.ESRCH)
+                continue
+            if not at:
+                pieces = {}
+            parts = []
+            for number, i in zip(_NUMBERS, some):
+                prefix, k = wanted.prefixes[i], wanted.index[i]
+                mark = (k, prefix[-1])
+                if mark not in pieces:
+                    pieces[mark] = _pieces(wanted.ways[k], prefix[-1], PUT[operation.kind])
+                first, middle, end = pieces[mark]
+                parts.append((first, number, middle, prefix[:-1] if prefix[-1] else b"", end))
+            payload = b"".join(chain.from_iterable(parts))
+            self._send(operation.kind, payload, lambda i, some=some: wanted.text(some[i]))
+
+    def _send(self, what, payload, name, tolerated=0):
+        failures = []
+        for data in self.socket.batch(payload):
+            for kind, flags, seq, start, end in codec.messages(data):
+                if kind == codec.NLMSG_ERROR:
+                    errno, text = codec.error(data, start, end, flags)
+                    if errno not in (0, tolerated):
+                        failures.append((seq, errno, text))
+        if failures:
+            seq, errno, text = failures[0]
+            more = f" (and {len(failures) - 1} more routes of its batch)" if len(failures) > 1 else ""
+            raise KernelError(f"route {what} {name(seq)}{more}", errno, text)
+
+
+# IPv6 appends another next hop to a route that is there, unless one of REPLACE and EXCL forbids it.
+PUT = {CREATE: codec.NLM_F_CREATE | codec.NLM_F_EXCL, REPLACE: codec.NLM_F_REPLACE}
+_NUMBERS = [codec.U32.pack(i) for i in range(rtnl.BATCH)]
+
+
+def check_policy_routing(sock, family):
+    """Raises MissingError where the kernel has no policy routing: it would put routes of any table into `main`."""
+    try:
+        for _datagram in sock.dump(RTM_GETRULE, RTMSG.pack(FAMILIES[family], 0, 0, 0, 0, 0, 0, 0, 0), "rules"):
+            pass
+    except KernelError as error:
+        if error.errno not in (errnos.EAFNOSUPPORT, errnos.EOPNOTSUPP):
+            raise
+        name = {4: "CONFIG_IP_MULTIPLE_TABLES", 6: "CONFIG_IPV6_MULTIPLE_TABLES"}[family]
+        raise MissingError(f"kernel has no policy routing for IPv{family}", name) from None
+    except rtnl.Interrupted:
+        pass
+
+
+def _scope(way):
+    """The scope that a route has: how near its destination is, as `ip` picks it."""
+    if way.family == 6:
+        return RT_SCOPE_UNIVERSE
+    near = way.type == UNICAST and len(way.hops) == 1 and not way.hops[0].via
+    return RT_SCOPE_LINK if near else SCOPES.get(way.type, RT_SCOPE_UNIVERSE)
+
+
+def _pieces(way, length, flags):
+    """The three pieces of a request around its sequence number and its address."""
+    onlink = RTNH_F_ONLINK if len(way.hops) == 1 and way.hops[0].onlink else 0
+    family = FAMILIES[way.family]
+    table = way.table if way.table < 256 else RT_TABLE_COMPAT
+    header = RTMSG.pack(family, length, 0, way.tos, table, PROTOCOL, _scope(way), TYPE_NUMBERS[way.type], onlink)
+    end = codec.attribute(RTA_TABLE, codec.U32.pack(way.table))
+    if way.metric:
+        end += codec.attribute(RTA_PRIORITY, codec.U32.pack(way.metric))
+    if way.mtu is not None:
+        end += codec.attribute(RTA_METRICS, codec.attribute(RTAX_MTU, codec.U32.pack(way.mtu)))
+    if way.src is not None:
+        end += codec.attribute(RTA_PREFSRC, pack(way.src))
+    if way.nhid is not None:
+        end += codec.attribute(RTA_NH_ID, codec.U32.pack(way.nhid))
+    elif len(way.hops) == 1:
+        hop = way.hops[0]
+        end += codec.attribute(RTA_OIF, codec.S32.pack(_index(hop.dev))) + _encoded_hop(hop)
+    elif way.hops:
+        end += codec.attribute(RTA_MULTIPATH, b"".join(map(_nexthop, way.hops)))
+    if length:
+        size = SIZES[family]
+        header += codec.ATTRIBUTE.pack(4 + size, RTA_DST)
+    else:
+        size = 0
+    head = codec.HEADER.pack(16 + len(header) + size + len(end), RTM_NEWROUTE, codec.NLM_F_REQUEST | flags, 0, 0)
+    return head[:8], head[12:] + header, end
+
+
+def _nexthop(hop):
+    inner = _encoded_hop(hop)
+    flags = RTNH_F_ONLINK if hop.onlink else 0
+    return RTNEXTHOP.pack(RTNEXTHOP.size + len(inner), flags, hop.weight - 1, _index(hop.dev)) + inner
+
+
+def _encoded_hop(hop):
+    parts = b""
+    if hop.via:
+        parts += codec.attribute(RTA_GATEWAY, pack(hop.via))
+    if hop.encap:
+        parts += codec.attribute(RTA_ENCAP_TYPE, codec.U16.pack(ENCAP_NUMBERS[hop.encap.type]))
+        parts += codec.attribute(RTA_ENCAP, _encoded_encap(hop.encap))
+    return parts
+
+
+def _encoded_encap(encap):
+    parts = codec.attribute(LWT_ID, encap.id.to_bytes(8, "big"))
+    if encap.dst:
+        parts += codec.attribute(LWT_DST, pack(encap.dst))
+    if encap.src:
+        parts += codec.attribute(LWT_SRC, pack(encap.src))
+    parts += codec.attribute(LWT_TTL, bytes((encap.ttl,))) + codec.attribute(LWT_TOS, bytes((encap.tos,)))
+    flags = sum(FLAG_BITS[flag] for flag in encap.flags)
+    return parts + codec.attribute(LWT_FLAGS, flags.to_bytes(2, "big"))
+
+
+def _decoded_encap(number, given):
+    """An Encap, or None when it is of a kind that this module does not write."""
+    kind = next((kind for kind in ENCAPS if ENCAP_NUMBERS[kind] == number), None)
+    flags = int.from_bytes(given.get(LWT_FLAGS, b""), "big")
+    names = tuple(sorted(flag for flag in FLAGS if flags & FLAG_BITS[flag]))
+    if kind is None or flags != sum(FLAG_BITS[name] for name in names) or any(key > LWT_PAD for key in given):
+        return None
+    return Encap(
+        type=kind,
+        id=int.from_bytes(given.get(LWT_ID, b""), "big"),
+        dst=_address(given.get(LWT_DST, b"")),
+        src=_address(given.get(LWT_SRC, b"")),
+        ttl=codec.number(given.get(LWT_TTL), 0),
+        tos=codec.number(given.get(LWT_TOS), 0),
+        flags=names,
+    )
+
+
+def _deletion(number, found):
+    shape, length = found.shape, found.prefix[-1]
+    dst = codec.attribute(RTA_DST, found.prefix[:-1]) if length else b""
+    return codec.message(RTM_DELROUTE, codec.NLM_F_REQUEST, number, shape.naming + dst + shape.attributes)
+
+
+def _cut_out(data, start, end, nothing):
+    """What _dump yields of a message in which RTA_DST is elsewhere, or nowhere."""
+    at = start + 16 + RTMSG.size
+    while at + 4 <= end:
+        length, kind = codec.ATTRIBUTE.unpack_from(data, at)
+        if length < 4 or at + length > end:
+            break
+        if kind & codec.TYPE_MASK == RTA_DST and length == 4 + len(nothing):
+            return data[at + 4 : at + length], data[start + 16 : at] + data[at + length : end]
+        at += codec.align(length)
+    return nothing, data[start + 16 : end]
+
+
+def _told(address, raw, shape):
+    way = shape.way
+    told = {
+        "dst": f"{address_of(address)}/{raw[1]}",
+        "family": way.family,
+        "type": way.type,
+        "table": way.table,
+        "metric": way.metric,
+        "protocol": shape.protocol,
+        "protocol_name": protocol_name(shape.protocol),
+        "owned": shape.owned,
+    }
+    if way.family == 4:
+        told.update(tos=way.tos, scope=raw[6])
+    for name in ("nhid", "src", "mtu"):
+        if getattr(way, name) is not None:
+            told[name] = getattr(way, name)
+    if len(way.hops) == 1:
+        hop = _told_hop(way.hops[0])
+        del hop["weight"]
+        told.update(hop)
+    elif way.hops:
+        told["nexthops"] = [_told_hop(hop) for hop in way.hops]
+    if way.other:
+        told["other"] = " ".join(way.other)
+    return told
+
+
+def _told_hop(hop):
+    told = {"dev": hop.dev, "onlink": hop.onlink, "weight": hop.weight}
+    if hop.via:
+        told["via"] = hop.via
+    if hop.encap:
+        encap = hop.encap
+        told["encap"] = {"type": encap.type, "id": encap.id, "ttl": encap.ttl, "tos": encap.tos}
+        told["encap"].update(
+            flags=list(encap.flags), **{n: getattr(encap, n) for n in ("src", "dst") if getattr(encap, n)}
+        )
+    return told
+
+
+def _index(name):
+    """The index of a device, 0 when there is none."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0
+
+
+def _address(packed):
+    """An address in words; None where there is none, or the one that means none."""
+    return address_of(packed) if len(packed) in (4, 16) and any(packed) else None
