@@ -183,8 +183,14 @@ options:
     type: bool
   vnifilter: &vnifilter
     description: >-
-      Whether only configured VNIs are received. Needs O(external=true) and Linux 5.18. Not live.
+      Whether only O(vnis) are received. Needs O(external=true) and Linux 5.18. Not live.
     type: bool
+  vnis: &vnis
+    description: >-
+      The VNIs that a device with O(vnifilter=true) takes, each 1 to 16777215; exactly these, and none with an empty
+      list. Changes live. Devices with O(vnifilter) can share a UDP port as long as their VNIs differ.
+    type: list
+    elements: int
   localbypass: &localbypass
     description: >-
       Whether a packet to an address of this host skips the stack. On by default. Needs Linux 6.5. Changes live.
@@ -281,6 +287,7 @@ options:
       gpe: *gpe
       external: *external
       vnifilter: *vnifilter
+      vnis: *vnis
       localbypass: *localbypass
       reserved_bits: *reserved_bits
       mc_route: *mc_route
@@ -339,6 +346,15 @@ EXAMPLES = r"""
       - {name: vxlan200, id: 200, local: "2001:db8:1::1", learning: false, master: br200, alias: vtep.fabric 200, up: true}
     purge: owned
 
+- name: One device for several segments, as routes with encapsulation use it
+  vtep.fabric.vxlan:
+    name: vxlan0
+    external: true
+    vnifilter: true
+    vnis: [100, 200]
+    local: 2001:db8:1::1
+    up: true
+
 - name: Another VNI, which needs a new device
   vtep.fabric.vxlan:
     name: vxlan100
@@ -365,6 +381,7 @@ devices:
       sample: recreated
     changes:
       description: For each attribute that changed, its value before and after. C(group) also stands for O(remote).
+        O(vnis) are told as text, with those that follow one another folded, such as C(100-105,200).
       returned: success
       type: dict
       sample: {"ttl": {"before": 0, "after": 5}}

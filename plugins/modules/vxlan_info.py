@@ -86,6 +86,12 @@ devices:
       returned: success
       type: int
       sample: 4789
+    vnis:
+      description: The VNIs that a device with a VNI filter takes. Null for other devices.
+      returned: success
+      type: list
+      elements: int
+      sample: [100, 200]
     ifindex:
       description: The device's number.
       returned: success

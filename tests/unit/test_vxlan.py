@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What goes with what on a VXLAN device, and how it changes, without a kernel."""
 
+import random
 import re
 from pathlib import Path
 
 import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._model import link as base
+from ansible_collections.vtep.fabric.plugins.module_utils._model import vnis
 from ansible_collections.vtep.fabric.plugins.module_utils._model import vxlan as model
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import InputError, MissingError, RefusedError
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import link as planning
-from ansible_collections.vtep.fabric.plugins.module_utils._plan.vxlan import Kind
+from ansible_collections.vtep.fabric.plugins.module_utils._plan.vxlan import AddVnis, Kind, RemoveVnis
 
 ROOT = Path(__file__).parents[2]
 LINK = {"mtu": 1430, "address": "02:00:00:00:00:01", "alias": "", "addrgenmode": "eui64", "master": "", "up": True}
@@ -143,6 +145,7 @@ def test_what_is_not_live_needs_a_new_device(attribute):
         "ports": "5-6",
         "tos": "inherit",
         "bits": "0x1",
+        "vnis": [100],
         "word": attribute.words and attribute.words[-1],
         "word32": attribute.words and attribute.words[-1],
     }.get(attribute.form)
@@ -153,12 +156,15 @@ def test_what_is_not_live_needs_a_new_device(attribute):
         device = found(id=7)
     option = "remote" if attribute.option == "group" else attribute.option
     companions = {"vnifilter": {"external": True}, "gpe": {"external": True, "learning": False}}.get(option, {})
+    if option == "vnis":
+        device = found(id=0, external=True, vnifilter=True, vnis="")
     if option in ("external", "vnifilter", "gpe"):
         device = found(id=0, external=bool(companions), learning=False)
     desired = wanted(**{option: other if other is not None else 8, **companions})
     there = state(device, lower(), lower("eth1"))
     if attribute.live:
-        assert all(isinstance(operation, planning.Set) for operation in plan(desired, there).operations)
+        kinds = {type(operation) for operation in plan(desired, there).operations}
+        assert kinds == {AddVnis if option == "vnis" else planning.Set}
     else:
         with pytest.raises(RefusedError, match=f"vxlan100: {attribute.option} .* set recreate: true"):
             plan(desired, there)
@@ -296,6 +302,113 @@ def test_what_the_kernel_does_not_tell_is_warned_of():
     assert values(plan(wanted("new", id=5, mc_route=True), state(found()))) == [
         {"dstport": 4789, "id": 5, "mc_route": True}
     ]
+
+
+FILTER = {"external": True, "vnifilter": True}
+
+
+def filtering(name="vxlan0", vnis="", **has):
+    return found(name, id=0, vnis=vnis, **FILTER, **has)
+
+
+def vnis_of(plan_):
+    return [(type(one), one.name, one.ranges) for one in plan_.operations if isinstance(one, (AddVnis, RemoveVnis))]
+
+
+def test_vnis_are_made_exactly_those_that_are_wanted():
+    there = state(filtering(vnis="100-105,200,300-400"))
+    told = plan(wanted("vxlan0", vnis=[200, 104, 99, 103, 100]), there)
+    assert vnis_of(told) == [
+        (RemoveVnis, "vxlan0", [(101, 102), (105, 105), (300, 400)]),
+        (AddVnis, "vxlan0", [(99, 99)]),
+    ]
+    assert planning.lines(told) == (
+        ["vxlan0 type vxlan", "vxlan0 vnis 100-105,200,300-400"],
+        ["vxlan0 type vxlan", "vxlan0 vnis 99-100,103-104,200"],
+    )
+    assert not plan(wanted("vxlan0"), there)
+    assert not plan(wanted("vxlan0", vnis=[*range(100, 106), 200, *range(400, 299, -1)]), there)
+    assert vnis_of(plan(wanted("vxlan0", vnis=[]), state(filtering(vnis="5")))) == [(RemoveVnis, "vxlan0", [(5, 5)])]
+
+
+def test_a_new_device_gets_its_vnis_after_it_was_made():
+    told = plan(wanted("vxlan0", vnis=[7, 8], up=True, **FILTER), state())
+    assert [type(one) for one in told.operations] == [planning.Create, AddVnis, planning.Set]
+    assert "vnis" not in told.operations[0].values
+    assert vnis_of(told) == [(AddVnis, "vxlan0", [(7, 8)])]
+
+
+def test_a_device_made_anew_keeps_its_vnis():
+    there = state(filtering(vnis="7-9"))
+    told = plan(wanted("vxlan0", dstport=4790, recreate=True), there)
+    assert vnis_of(told) == [(AddVnis, "vxlan0", [(7, 9)])]
+    told = plan(wanted("vxlan0", vnis=[8], dstport=4790, recreate=True), there)
+    assert vnis_of(told) == [(AddVnis, "vxlan0", [(8, 8)])]
+    # One that becomes a device of one VNI has nowhere to keep them.
+    assert vnis_of(plan(wanted("vxlan0", id=7, external=False, vnifilter=False, recreate=True), there)) == []
+
+
+def test_vnis_need_a_filter():
+    for options, there in (
+        ({"id": 5}, state()),
+        ({"external": True}, state()),
+        ({"vnifilter": False}, state()),
+        ({}, state(found("vxlan0"))),
+    ):
+        for some in ([100], []):
+            with pytest.raises(InputError, match="vxlan0: vnis: it needs vnifilter: true and external: true"):
+                plan(wanted("vxlan0", vnis=some, **options), there)
+
+
+def test_a_kernel_without_filters_is_named():
+    there = base.State({}, "5.10.0", unknown=frozenset(["vnifilter"]))
+    with pytest.raises(MissingError) as told:
+        plan(wanted("vxlan0", vnis=[100], **FILTER), there, OLD)
+    assert str(told.value) == (
+        "kernel 5.10.0 does not know IFLA_VXLAN_VNIFILTER (vnifilter: true): it came with Linux 5.18"
+    )
+
+
+def test_faults_of_vnis_are_told_at_once():
+    with pytest.raises(InputError) as told:
+        wanted(vnis=[0, 5, 16777216, 5, 6], **FILTER)
+    assert str(told.value).endswith(
+        "vxlan100: vnis: 0 is out of range; it must be 1 to 16777215; 16777216 is out of range; it must be 1 to "
+        "16777215; 5 is there twice"
+    )
+
+
+def test_devices_with_filters_share_a_port_but_no_vni():
+    there = state(filtering("vxlan1", vnis="100-199"), filtering("vxlan9", vnis="150", dstport=4790))
+    assert plan(wanted("vxlan2", vnis=[99, 200], **FILTER), there)
+    assert plan(wanted("vxlan2", vnis=[150], local="2001:db8::1", **FILTER), there)
+    with pytest.raises(InputError) as told:
+        plan(wanted("vxlan2", vnis=[99, 150, 200], **FILTER), there)
+    assert "vxlan2: vnis: 150 is taken by vxlan1, which has the same UDP port and family" in str(told.value)
+    # What one gives up, another may have in the same call; and it goes before it comes.
+    desired = model.devices(
+        [{"name": "vxlan2", "vnis": [150], **FILTER}, {"name": "vxlan1", "vnis": [*range(100, 150), *range(151, 200)]}]
+    )
+    assert vnis_of(plan(desired, there)) == [
+        (RemoveVnis, "vxlan1", [(150, 150)]),
+        (AddVnis, "vxlan2", [(150, 150)]),
+    ]
+
+
+def test_ranges_of_vnis():
+    every = f"1-{2**24 - 1}"
+    assert vnis.ranges(every) == [(1, 2**24 - 1)]
+    assert vnis.without(vnis.ranges(every), vnis.ranges("1,5-7")) == [(2, 4), (8, 2**24 - 1)]
+    assert vnis.without(vnis.ranges("5-7"), vnis.ranges(every)) == []
+    for seed in range(200):
+        some, others = (set(random.Random(seed * 2 + side).sample(range(1, 30), 12)) for side in (0, 1))
+        sides = [vnis.ranges(vnis.folded((one, one) for one in sorted(side))) for side in (some, others)]
+        assert [set(counted(side)) for side in sides] == [some, others]
+        assert counted(vnis.without(*sides)) == sorted(some - others)
+
+
+def counted(ranges):
+    return [vni for first, last in ranges for vni in range(first, last + 1)]
 
 
 def test_group_and_remote_are_one_attribute():

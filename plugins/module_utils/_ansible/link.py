@@ -22,6 +22,8 @@ SHOWN = 1000  # lines of each side of a diff
 
 def argument(attribute):
     spec = {"type": model.FORMS[attribute.form][1]}
+    if attribute.form == "vnis":
+        spec["elements"] = "int"
     if attribute.words:
         spec["choices"] = list(attribute.words)
     return spec
@@ -101,15 +103,18 @@ class Devices(Resource):
             count_rows=self.links.count_rows,
         )
 
-    def apply(self, plan):
-        planning.rehearse(plan)
-        methods = {
+    def methods(self):
+        return {
             planning.Remove: self.links.remove,
             planning.Create: self.links.create,
             planning.Set: self.links.set,
             planning.AddAddress: self.links.add_address,
             planning.RemoveAddress: self.links.remove_address,
         }
+
+    def apply(self, plan):
+        planning.rehearse(plan)
+        methods = self.methods()
         for operation in plan.operations:
             methods[type(operation)](operation)
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .._model import link, values
+from .._model import link, values, vnis
 from .._model import vxlan as model
 from .._plan import vxlan as planning
 from . import link as base
@@ -27,6 +27,13 @@ class Vxlans(base.Devices):
     def kind(self):
         return planning.Kind(self.links.kernel)
 
+    def methods(self):
+        return {
+            **super().methods(),
+            planning.AddVnis: self.links.add_vnis,
+            planning.RemoveVnis: self.links.remove_vnis,
+        }
+
 
 INFO = {"name": {"type": "str"}, "id": {"type": "int"}}
 
@@ -43,5 +50,7 @@ def info(params):
         multicast = bool(group) and values.is_multicast(group)
         has["group"], has["remote"] = (group, None) if multicast else (None, group)
         has["id"] = has["id"] or None  # an external device has none
+        if has["vnis"] is not None:
+            has["vnis"] = [vni for first, last in vnis.ranges(has["vnis"]) for vni in range(first, last + 1)]
         devices.append(has)
     return {"devices": devices}

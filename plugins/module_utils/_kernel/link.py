@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from .._model import link as model
-from .._model import values, vxlan
+from .._model import values, vnis, vxlan
 from .._model.errors import KernelError, MissingError, VerifyError
-from . import codec, pyroute
+from . import codec, pyroute, vnifilter
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
@@ -81,6 +81,10 @@ class Links:
         messages = self.socket.dump(request, RTM_GETLINK, "reading the devices")
         names = {message["index"]: message.get_attr("IFLA_IFNAME") for message in messages}
         found = [_found(message, names.get, tuple(addresses.get(message["index"], ()))) for message in messages]
+        filtering = [one for one in found if one.has.get("vnifilter")]
+        filters = vnifilter.read(self.socket) if filtering else {}
+        for one in filtering:
+            one.has["vnis"] = filters.get(one.index, "")
         return model.State({one.name: one for one in found}, self.kernel)
 
     def _read_one(self, name):
@@ -238,6 +242,18 @@ class Links:
             message["flags"] = IFF_UP if up else 0
         return message
 
+    def add_vnis(self, operation):
+        self._change_vnis(vnifilter.RTM_NEWTUNNEL, "add", operation)
+
+    def remove_vnis(self, operation):
+        self._change_vnis(vnifilter.RTM_DELTUNNEL, "remove", operation)
+
+    def _change_vnis(self, kind, verb, operation):
+        index = _index(operation.name)
+        for entry in operation.ranges:
+            words = f"{operation.name}: {verb} VNI {vnis.folded([entry])}"
+            self.socket.send(vnifilter.entry(index, *entry), kind, 0, words)
+
     def add_address(self, operation):
         message = self._address(operation)
         words = f"{operation.name}: add address {operation.address.text}"
@@ -313,7 +329,7 @@ def _nla_map(table):
     """(number, name, type) for each attribute. Numbers that are not there decode as UNKNOWN."""
     entries = []
     for attribute in table:
-        if attribute.group == "create":
+        if attribute.group in ("create", "filter"):
             continue
         # Each can also be sent without a value: to probe for it, and because ttl_inherit is sent so (NLA_FLAG) although
         # it is answered with a byte. The name finds the type to send by; the number, whose last entry counts, the type
@@ -458,7 +474,7 @@ def _addrgenmode(message):
 def _data(table, data, names):
     has = {}
     for attribute in table:
-        if data is None or attribute.group == "create" or attribute.form == "peer":
+        if data is None or attribute.group in ("create", "filter") or attribute.form == "peer":
             continue
         raw = data.get_attr(attribute.kernel)
         if raw is None and attribute.number6:

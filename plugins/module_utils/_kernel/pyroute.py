@@ -44,8 +44,12 @@ class Socket:
 
     def change(self, message, kind, flags, what):
         """Send a request and wait for its acknowledgement. `what` says in words what was tried."""
+        self.send(_body(message), kind, flags, what)
+
+    def send(self, body, kind, flags, what):
+        """The same with a body that is encoded already."""
         try:
-            self.rtnl.request(kind, _body(message), what, flags)
+            self.rtnl.request(kind, body, what, flags)
         except KernelError as error:
             if error.errno == errno.EPERM and error.text == os.strerror(errno.EPERM):
                 text = f"{error.text}: it takes root or CAP_NET_ADMIN (become: true)"
@@ -61,15 +65,14 @@ class Socket:
 
     def dump(self, message, kind, what):
         """The answers of a dump, decoded."""
-        return [_decoded(message, data, start) for data, start in self._answers(message, kind, what)]
+        return [_decoded(message, data, start) for data, start in self.answers(_body(message), kind, what)]
 
     def count(self, message, kind, what):
         """How many answers a dump has; they are not decoded."""
-        return len(self._answers(message, kind, what))
+        return len(self.answers(_body(message), kind, what))
 
-    def _answers(self, message, kind, what):
+    def answers(self, body, kind, what):
         """(data, start) of each message of a dump, which is asked for again when the table changes under it."""
-        body = _body(message)
         while True:
             try:
                 return [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from . import values
+from . import values, vnis
 from .errors import InputError
 
 OWNER = "vtep.fabric"  # an alias that begins so marks a device as ours
@@ -32,7 +32,8 @@ class Attribute:
     kernel    the kernel's name
     number    its number in the netlink message
     form      how it is written and carried; the keys of FORMS
-    group     where the message carries it: link, create (link, but only for a new device), data, port
+    group     where the message carries it: link, create (link, but only for a new device), data, port; filter: a table
+              of its own
     live      whether a device that exists can change it
     absent    what a kernel that does not report it does; None: nothing can be said
     default   what a new device has, where that is fixed
@@ -185,6 +186,22 @@ def _tos(attribute, value):
     return "inherit" if number == 1 else number  # the kernel takes 1 for "copy the inner packet's"
 
 
+def _vnis(attribute, value):
+    """A list of VNIs as one text, ascending, what follows one another folded: 100-105,200. Empty for none."""
+    faults, numbers = [], set()
+    for one in value:
+        try:
+            number = values.integer(one, attribute.low, attribute.high)
+            if number in numbers:
+                raise ValueError(f"{number} is there twice")
+            numbers.add(number)
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError("; ".join(faults))
+    return vnis.folded((number, number) for number in sorted(numbers))
+
+
 def _bits(attribute, value):
     return f"0x{values.integer(value, 0, 2**64 - 1):016x}"
 
@@ -211,6 +228,7 @@ FORMS = {
     "ports": (_ports, "str"),
     "tos": (_tos, "str"),
     "bits": (_bits, "str"),
+    "vnis": (_vnis, "list"),
 }
 
 

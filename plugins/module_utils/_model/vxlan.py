@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from . import values
+from . import values, vnis
 from .errors import InputError
 from .link import (
     LINK,
@@ -82,6 +82,7 @@ ATTRIBUTES = (
     _new("reserved_bits", "RESERVED_BITS", 33, "bits", 0, 2**64 - 1, since="6.14", probed=True),
     # Up to 6.18 at least vxlan_fill_info does not tell it.
     _a("mc_route", "MC_ROUTE", 34, "bool", absent=False, default=False, since="6.17", reported=False, probed=True),
+    Attribute("vnis", "VXLAN_VNIFILTER_ENTRY", 1, "vnis", "filter", 1, values.VNI_MAX, since="5.18"),
 )
 KINDS = {"vxlan": ATTRIBUTES}
 OPTIONS = {attribute.option: attribute for attribute in (*LINK, *ATTRIBUTES, *PORT)}
@@ -179,6 +180,8 @@ def conflicts(has):
         faults.append("id: an external device takes the VNI from each packet; leave it out")
     if has.get("vnifilter") and has.get("external") is False:
         faults.append("vnifilter: it needs external: true")
+    if has.get("vnis") is not None and has.get("vnifilter") is False:
+        faults.append("vnis: it needs vnifilter: true and external: true")
     if has.get("gpe"):
         if has.get("external") is False:
             faults.append("gpe: it needs external: true")
@@ -217,8 +220,8 @@ def default_reserved_bits(has):
 
 def check_final(device, final, exists):
     """Faults of a device as it will be: what it has, or a new one's defaults, with what is wanted on top."""
-    if "reserved_bits" not in device.wanted:
-        final = dict(final, reserved_bits=None)
+    # What a device that is made anew has of the old one, and cannot keep, is no fault.
+    final = {**final, **{option: device.wanted.get(option) for option in ("reserved_bits", "vnis")}}
     faults = conflicts(final)
     if not exists and not final.get("id") and not final.get("external"):
         faults.append("id: a new VXLAN device needs it (or external: true)")
@@ -236,6 +239,22 @@ def socket_key(has):
     if local is not None and local.is_link_local:
         return None
     return (has.get("id") or 0, has.get("dstport"), family(has), *(bool(has.get(option)) for option in SOCKET))
+
+
+def taken(outlook):
+    """(device, VNI, other device) for each device with a VNI filter that wants what another has on the same socket."""
+    sockets = {}
+    for name, has in outlook.items():
+        key = socket_key(has) if has.get("vnifilter") else None
+        if key is not None:
+            sockets.setdefault(key, []).extend((start, end, name) for start, end in vnis.ranges(has.get("vnis")))
+    for entries in sockets.values():
+        last = None
+        for entry in sorted(entries):
+            if last and entry[0] <= last[1]:
+                yield entry[2], entry[0], last[2]
+            if not last or entry[1] > last[1]:
+                last = entry
 
 
 def overhead(has):

@@ -2,7 +2,7 @@
 """Devices: from what is wanted and what there is to ordered operations. For the link and the vxlan module.
 
 The order in one call: addresses and devices go (what stands on a device before the device), devices come (what they
-stand on first), attributes, masters, port settings, up, addresses.
+stand on first), attributes, entries of filters go and come, masters, port settings, up, addresses.
 """
 
 from __future__ import annotations
@@ -101,6 +101,10 @@ class Kind:
     def live(self, device, found, changes):
         """(operations, notes) for a live change of what is the kind's own."""
         return [Set(device.name, found.kind, changes)], []
+
+    def filters(self, device, found, wanted):
+        """Operations on a table of the kind's own: (what goes, what comes). found: None for a device made anew."""
+        return [], []
 
     def notes(self, device, found):
         """What there is to say of a device although nothing is done about it."""
@@ -390,6 +394,7 @@ class _Planner:
     def _build(self, going, anew):
         """Operations in phases across devices; within a phase a device comes after the ones under it."""
         create, attributes, masters, ports, up, addresses = [], [], [], [], [], []
+        less, more = [], []
         made = set()
         for device in self._lowers_first():
             name = device.name
@@ -418,6 +423,9 @@ class _Planner:
                 self.changes[name].notes += notes
             if link:
                 attributes.append(Set(name, kind, link))
+            goes, comes = self.kind.filters(device, found, wanted)
+            less += goes
+            more += comes
             if "master" in wanted and (found or wanted["master"]):
                 masters.append(Set(name, kind, {"master": wanted["master"]}))
             port = self._port(device, found, wanted)
@@ -427,7 +435,7 @@ class _Planner:
                 up.append(Set(name, kind, {"up": True}))
             addresses += self._add_addresses(device, found)
             self._note(device, found, wanted, name in anew)
-        return create + attributes + masters + ports + up + addresses
+        return create + attributes + less + more + masters + ports + up + addresses
 
     def _comes_with_peer(self, device, own, made):
         """The other end of a veth pair is made with the first; one that names no peer waits for it."""

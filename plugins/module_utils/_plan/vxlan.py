@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from .._model import values
+from .._model import values, vnis
 from .._model import vxlan as model
 from . import link
 
@@ -18,6 +19,18 @@ from . import link
 
 
 JOINS_LIVE = (6, 15)  # kernel commit d42d54336834; some older stable kernels have it too, and bounce in vain
+
+
+@dataclass(frozen=True)
+class AddVnis:
+    name: str
+    ranges: list  # of (first, last)
+
+
+@dataclass(frozen=True)
+class RemoveVnis:
+    name: str
+    ranges: list
 
 
 class Kind(link.Kind):
@@ -99,13 +112,25 @@ class Kind(link.Kind):
             put({"up": True})
         return operations, notes
 
+    def filters(self, device, found, wanted):
+        had = vnis.ranges(found.has.get("vnis")) if found else []
+        if "vnis" not in wanted or not (found or wanted.get("vnifilter")):
+            return [], []
+        wanted = vnis.ranges(wanted["vnis"])
+        goes, comes = vnis.without(had, wanted), vnis.without(wanted, had)
+        return [RemoveVnis(device.name, goes)] if goes else [], [AddVnis(device.name, comes)] if comes else []
+
     def judge(self, outlook, plan):
         """Two devices on one VNI and port; and, when it runs, an MTU that the device below does not carry."""
         faults, used = [], {}
+        for name, vni, other in model.taken(outlook):
+            faults.append(f"{name}: vnis: {vni} is taken by {other}, which has the same UDP port and family")
         for name, has in outlook.items():
             if "dstport" not in has:
                 continue
             key = model.socket_key(has)
+            if has.get("vnifilter"):
+                key = None  # several share a port, as long as their VNIs differ
             if key is not None and key in used:
                 faults.append(
                     f"{name}: id: VNI {key[0]} on UDP port {key[1]} over IPv{key[2]} is taken by {used[key]}; "
