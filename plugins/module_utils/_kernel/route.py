@@ -129,8 +129,7 @@ class Routes:
         raise KernelError("routes", errnos.EAGAIN, "the table keeps changing while it is read")
 
     def _look(self, wanted, scopes, anew, compare):
-        keys = wanted.keys()
-        positions = {key: i for i, key in enumerate(keys)}
+        positions = {key: i for i, key in enumerate(wanted.keys)}
         ways = {way: k for k, way in enumerate(wanted.ways)} if compare else {}
         index, there = wanted.index, bytearray(len(wanted))
         seen = Seen()

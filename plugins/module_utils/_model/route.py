@@ -11,7 +11,7 @@ import socket
 import struct
 from array import array
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from . import values
 from .errors import InputError
@@ -184,8 +184,9 @@ class Wanted:
     def text(self, i):
         return self.ways[self.index[i]].text(self.prefixes[i])
 
+    @cached_property
     def keys(self):
-        """What the kernel holds one route for, of each row: the address and Way.key()."""
+        """What the kernel holds one route for, of each row: the address and Way.key(). Only once the rows are complete."""
         known = {}
         keys = []
         for prefix, k in zip(self.prefixes, self.index):
@@ -551,7 +552,7 @@ def _checked(wanted, number, faults):
 
 
 def _check_unique(wanted, number, faults):
-    keys = wanted.keys()
+    keys = wanted.keys
     if len(set(keys)) == len(keys):
         return
     first = {}
