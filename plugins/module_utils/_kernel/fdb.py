@@ -30,34 +30,57 @@ from .._model.fdb import (
     Found,
     Seen,
     Way,
-    address_of,
     is_flood,
 )
+from .._model.table import address_of
 from . import codec, rtnl
+from .ndm import (
+    BODY,
+    NDA_CACHEINFO,
+    NDA_DST,
+    NDA_FLAGS_EXT,
+    NDA_IFINDEX,
+    NDA_LINK_NETNSID,
+    NDA_LLADDR,
+    NDA_MASTER,
+    NDA_NH_ID,
+    NDA_PORT,
+    NDA_SRC_VNI,
+    NDA_VLAN,
+    NDA_VNI,
+    NDMSG,
+    NTF_EXT_LEARNED,
+    NTF_EXT_LOCKED,
+    NTF_MASTER,
+    NTF_OFFLOADED,
+    NTF_ROUTER,
+    NTF_SELF,
+    NTF_STICKY,
+    NUD_NOARP,
+    NUD_PERMANENT,
+    NUD_PROBE,
+    NUD_REACHABLE,
+    NUD_STALE,
+    RTM_DELNEIGH,
+    RTM_GETNEIGH,
+    RTM_NEWNEIGH,
+    RTN_UNICAST,
+    USER_HZ,
+)
 
-RTM_GETLINK, RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 18, 28, 29, 30
+RTM_GETLINK = 18
 IFLA_IFNAME, IFLA_MASTER, IFLA_LINKINFO = 3, 10, 18
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND = 1, 2, 4
 IFLA_VXLAN_ID, IFLA_VXLAN_GROUP, IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL, IFLA_VXLAN_PORT = 1, 2, 3, 4, 15
 IFLA_VXLAN_GROUP6, IFLA_VXLAN_LOCAL6, IFLA_VXLAN_COLLECT_METADATA = 16, 17, 25
 
-# linux/neighbour.h
-NDMSG = struct.Struct("=B3xiHBB")  # family, interface, state, flags, type
-NDA_DST, NDA_LLADDR, NDA_CACHEINFO, NDA_VLAN, NDA_PORT, NDA_VNI, NDA_IFINDEX = 1, 2, 3, 5, 6, 7, 8
-NDA_MASTER, NDA_LINK_NETNSID, NDA_SRC_VNI, NDA_NH_ID, NDA_FLAGS_EXT = 9, 10, 11, 13, 15
 NAMING = (NDA_NH_ID, NDA_DST, NDA_PORT, NDA_VNI, NDA_IFINDEX, NDA_SRC_VNI, NDA_VLAN)  # in the kernel's order
-NUD_REACHABLE, NUD_STALE, NUD_PROBE, NUD_NOARP, NUD_PERMANENT = 0x02, 0x04, 0x10, 0x40, 0x80
-NTF_SELF, NTF_MASTER, NTF_EXT_LEARNED, NTF_OFFLOADED, NTF_STICKY, NTF_ROUTER = 0x02, 0x04, 0x10, 0x20, 0x40, 0x80
-NTF_EXT_LOCKED = 0x02
 KNOWN = (*NAMING, NDA_LLADDR, NDA_CACHEINFO, NDA_MASTER, NDA_LINK_NETNSID, NDA_FLAGS_EXT)
-RTN_UNICAST = 1
-USER_HZ = 100  # ages come in hundredths of a second on every architecture of Debian
 AF_BRIDGE = 7
 
 MARK = NUD_PROBE  # the VXLAN driver keeps and dumps the state as it is given; nothing else sets this bit on its rows
 STATE = {"permanent": NUD_PERMANENT | NUD_NOARP, "static": NUD_NOARP | NUD_REACHABLE, "dynamic": NUD_REACHABLE}
 
-BODY = 28  # where attributes begin: after the netlink header and ndmsg
 TAIL = 20  # NDA_CACHEINFO, which the kernel puts last
 FEW = 512  # wanted rows that are asked for one by one without a look at the table's size
 LOOK = 12288  # rows read of a table to see whether it is small; dumping grows with the square of the size

@@ -7,14 +7,12 @@ shared, so a row costs two list slots and one six-byte string, whatever it says.
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from array import array
 from dataclasses import dataclass, field, replace
 
 from . import values
 from .errors import InputError
-from .table import Faults, chunks, cut, line_numbers, words
+from .table import Faults, address_of, chunks, cut, line_numbers, mac_column, packed_address, packed_mac, words
 
 SELF = "self"  # the VXLAN device's own table
 MASTER = "master"  # the table of the bridge that the device is a port of
@@ -224,7 +222,7 @@ def from_table(text, devs, absent=False):
                 ways.append(way)
             if error:
                 bad[known[tail]] = error
-        packed = _mac_column(keys)
+        packed = mac_column(keys)
         if packed is None:
             packed = [_mac(key, faults, number, len(macs) + i) for i, key in enumerate(keys)]
         macs += packed
@@ -279,26 +277,11 @@ def _words_of(entry, dst):
     return found
 
 
-def _mac_column(keys):
-    """All MACs of a chunk in bytes, or None when one of them needs a closer look."""
-    joined = " ".join(keys)
-    if any(joined[at::18] != ":" * len(keys) for at in (2, 5, 8, 11, 14)):
-        return None
-    try:
-        packed = bytes.fromhex(joined.replace(":", ""))
-    except ValueError:
-        return None
-    if len(packed) != 6 * len(keys) or len(joined) != 18 * len(keys) - 1:
-        return None
-    return [packed[at : at + 6] for at in range(0, len(packed), 6)]
-
-
 def _mac(key, faults, number, position):
     try:
-        return bytes.fromhex(values.mac(key).replace(":", ""))
+        return packed_mac(key)
     except ValueError as error:
-        number_read = " (YAML reads an unquoted MAC of digits as a number: quote it)" if str(key).isdigit() else ""
-        faults.add(f"{number(position)}: mac: {error}{number_read}")
+        faults.add(f"{number(position)}: mac: {error}")
         return None
 
 
@@ -345,23 +328,11 @@ def _way(found, devs, absent):
 
 
 def _destination(value):
-    """A VTEP's address, in canonical form. The C library is 20 times quicker here than ipaddress, and as strict."""
-    text = str(value)
-    try:
-        family = socket.AF_INET6 if ":" in text else socket.AF_INET
-        packed = socket.inet_pton(family, text)
-    except (OSError, ValueError):
-        packed = values.pack(values.address(value))
+    """A VTEP's address, in canonical form."""
+    packed = packed_address(value)
     if not any(packed):
         raise ValueError(f"{value!r} is no destination; write a VTEP's address")
     return address_of(packed)
-
-
-def address_of(packed):
-    """The canonical form (RFC 5952) of an address in network order."""
-    if packed[:10] == bytes(10):  # the C library writes addresses that embed IPv4 otherwise than ipaddress does
-        return str(ipaddress.ip_address(packed))
-    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
 
 
 def _check_master(made, states, absent):

@@ -7,6 +7,11 @@ distinct line end once, and handles keys by the column.
 
 from __future__ import annotations
 
+import ipaddress
+import socket
+
+from . import values
+
 CHUNK = 1 << 16  # characters cut into lines at a time: the cut lines of a whole table would take ten times its size
 FAULTS = 19  # faults told one by one; the rest is counted
 
@@ -28,14 +33,20 @@ class Faults:
         return [*self.told, f"and {more} more faults ({self.count} in all)"] if more else self.told
 
 
-def chunks(text):
-    """Lists of lines, in order; together they are all lines of the text."""
+def pieces(text):
+    """Pieces of some thousand whole lines, in order, each without its last line's end."""
     start = 0
     while start < len(text):
         end = text.find("\n", start + CHUNK)
         end = len(text) if end < 0 else end
-        yield text[start:end].split("\n")
+        yield text[start:end]
         start = end + 1
+
+
+def chunks(text):
+    """Lists of lines, in order; together they are all lines of the text."""
+    for piece in pieces(text):
+        yield piece.split("\n")
 
 
 def cut(lines):
@@ -65,3 +76,42 @@ def words(text, with_value, alone):
         else:
             raise ValueError(f"{word!r} is not a word of this table; known are {', '.join([*with_value, *alone])}")
     return found
+
+
+def mac_column(keys):
+    """Many MACs in bytes, or None when one of them needs a closer look."""
+    joined = " ".join(keys)
+    if any(joined[at::18] != ":" * len(keys) for at in (2, 5, 8, 11, 14)):
+        return None
+    try:
+        packed = bytes.fromhex(joined.replace(":", ""))
+    except ValueError:
+        return None
+    if len(packed) != 6 * len(keys) or len(joined) != 18 * len(keys) - 1:
+        return None
+    return [packed[at : at + 6] for at in range(0, len(packed), 6)]
+
+
+def packed_mac(value):
+    """One MAC in bytes. ValueError in words."""
+    try:
+        return bytes.fromhex(values.mac(value).replace(":", ""))
+    except ValueError as error:
+        number_read = " (YAML reads an unquoted MAC of digits as a number: quote it)" if str(value).isdigit() else ""
+        raise ValueError(f"{error}{number_read}") from None
+
+
+def packed_address(value):
+    """An IP address in bytes. The C library is 20 times quicker here than ipaddress, and as strict."""
+    text = str(value)
+    try:
+        return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+    except (OSError, ValueError):
+        return values.pack(values.address(value))
+
+
+def address_of(packed):
+    """The canonical form (RFC 5952) of an address in network order."""
+    if packed[:10] == bytes(10):  # the C library writes addresses that embed IPv4 otherwise than ipaddress does
+        return str(ipaddress.ip_address(packed))
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
