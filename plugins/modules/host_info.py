@@ -20,8 +20,10 @@ options:
     description:
       - What the host must have. If anything is missing, the module fails with one message that names it all and says
         how to mend each.
-      - V(root) wants the effective user root with CAP_NET_ADMIN. V(writable) wants /etc and /var/lib on file systems
-        that are not mounted read-only. V(pyroute2) wants version 0.7.2 or newer.
+      - V(root) wants the effective user root with CAP_NET_ADMIN. V(writable) wants that nothing of RV(obstacles) but
+        C(/) is there. V(pyroute2) wants version 0.7.2 or newer.
+      - V(frr) wants also C(watchfrr) and C(zebra) in /usr/lib/frr, and the file /etc/frr/daemons. V(ospf6d) and V(ospfd),
+        which go with V(frr), want that daemon.
       - V(frr), V(iproute2) and V(nftables) want the programs, V(nftables) also the kernel's part. All other words are
         names of RV(features).
     type: list
@@ -40,6 +42,8 @@ options:
       - lwtunnel
       - macsec
       - nftables
+      - ospf6d
+      - ospfd
       - pyroute2
       - root
       - veth
@@ -130,6 +134,7 @@ interfaces:
     eth0:
       mtu: 1500
       kind: null
+      vxlan: null
       alias: null
       mac: 52:54:00:12:34:56
       master: null
@@ -142,6 +147,25 @@ interfaces:
     kind:
       description: The kind as C(ip link) names it, such as V(bridge). Null for hardware and for C(lo).
       type: str
+    vxlan:
+      description: What decides whether another VXLAN device can be beside this one. Null for other kinds.
+      type: dict
+      contains:
+        id:
+          description: The VNI. 0 for a device that takes it from each packet.
+          type: int
+        dstport:
+          description: The UDP port.
+          type: int
+        family:
+          description: V(6) where it has an IPv6 address to send from or to, else V(4).
+          type: int
+        flags:
+          description: >-
+            Those of C(external), C(gbp), C(gpe), C(remcsum_nopartial), C(remcsum_rx), C(udp_zero_csum6_rx) and C(vnifilter)
+            that are set. Devices that differ in one of them cannot share a UDP port.
+          type: list
+          elements: str
     alias:
       description: The alias, or null.
       type: str
@@ -183,14 +207,38 @@ python:
     pyroute2:
       description: The version of pyroute2 that it would import, V(unknown) where that is not recorded, or null.
       type: str
+frr:
+  description: What is there of FRR beside C(vtysh).
+  returned: success
+  type: dict
+  contains:
+    daemons:
+      description: The daemons in /usr/lib/frr. Empty where there is no such directory.
+      type: list
+      elements: str
+      sample: [ospf6d, ospfd, watchfrr, zebra]
+    switches:
+      description: Whether /etc/frr/daemons is there, which says what runs.
+      type: bool
 writable:
-  description: Whether the file systems of C(/), C(/etc) and C(/var/lib) are mounted for writing, by path.
+  description: >-
+    Whether the module's user can write to C(/), C(/etc), C(/etc/frr), C(/var/lib) and C(/var/lib/vtep.fabric), and replace
+    FRR's configuration and the collection's records in them, by path. What is not there is left out.
   returned: success
   type: dict
   sample:
     /: true
     /etc: true
+    /etc/frr: true
+    /etc/frr/frr.conf: true
     /var/lib: true
+obstacles:
+  description: >-
+    Why the others cannot be written, by path. V(full) has less than 256 KiB or no inode left, V(locked) has the attribute
+    immutable or is closed to the user, V(mounted) is a file that is a mount point, V(read-only) is mounted so.
+  returned: success
+  type: dict
+  sample: {}
 uid:
   description: The effective user id.
   returned: success

@@ -87,6 +87,18 @@ except ChildProcessError:
     )
 
 
+def vxlan_of(linkinfo):
+    """What `ip -d -j link` tells of a VXLAN device, in our words. It shows each flag that is set as true."""
+    has = linkinfo.get("info_data", {})
+    names = {"udp_zero_csum6_rx": "udp_zero_csum6_rx", "gbp": "gbp", "external": "external", "vnifilter": "vnifilter"}
+    return linkinfo.get("info_kind") == "vxlan" and {
+        "id": has.get("id", 0),
+        "dstport": has["port"],
+        "family": 6 if "local6" in has else 4,
+        "flags": sorted(ours for theirs, ours in names.items() if has.get(theirs)),
+    } or None  # fmt: skip
+
+
 def test_interfaces_are_what_iproute2_says():
     script = f"""
         ip link set lo up
@@ -99,6 +111,8 @@ def test_interfaces_are_what_iproute2_says():
         ip addr add 192.0.2.1 peer 192.0.2.2/32 dev other
         ip addr add 2001:db8::1/64 dev other nodad
         ip link add vxlan100 type vxlan id 100 dstport 4789
+        ip link add vxlan7 type vxlan id 7 dstport 4790 local 2001:db8::1 udp6zerocsumrx gbp
+        ip link add vxlan0 type vxlan external vnifilter dstport 4791
         ip -d -j addr
         {sys.executable} -c "$ASK"
     """
@@ -114,6 +128,7 @@ def test_interfaces_are_what_iproute2_says():
         link["ifname"]: {
             "mtu": link["mtu"],
             "kind": link.get("linkinfo", {}).get("info_kind"),
+            "vxlan": vxlan_of(link.get("linkinfo", {})),
             "alias": link.get("ifalias"),
             "mac": link["address"],
             "master": link.get("master"),
@@ -123,6 +138,8 @@ def test_interfaces_are_what_iproute2_says():
         for link in theirs
     }
     assert ours["eth1"]["master"] == "br100"
+    assert ours["vxlan7"]["vxlan"] == {"id": 7, "dstport": 4790, "family": 6, "flags": ["gbp", "udp_zero_csum6_rx"]}
+    assert ours["vxlan0"]["vxlan"]["flags"] == ["external", "vnifilter"]
 
 
 def test_programs_are_found_without_a_path(monkeypatch):
@@ -164,6 +181,35 @@ def test_a_read_only_host_is_named():
         done.stderr
     )
     assert "not root" not in told
+
+
+def test_what_cannot_be_written_is_named_with_the_reason():
+    script = f"""
+        mount --make-rprivate /
+        mount -t tmpfs etc /etc
+        mkdir /etc/frr
+        touch /etc/frr/daemons /etc/frr/frr.conf
+        mount --bind /etc/frr/frr.conf /etc/frr/frr.conf
+        chattr +i /etc/frr/daemons
+        mount -t tmpfs -o size=300k lib /var/lib
+        mkdir /var/lib/vtep.fabric
+        {sys.executable} -c "$ASK"
+        head -c 65536 /dev/zero >/var/lib/vtep.fabric/fills
+        {sys.executable} -c "$ASK"
+    """
+    ask = "import json; from ansible_collections.vtep.fabric.plugins.module_utils._kernel import host; print(json.dumps(host.facts()))"
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-ec", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=dict(os.environ, ASK=ask, PYTHONPATH=str(COLLECTIONS), PYTHONDONTWRITEBYTECODE="1"),
+    )
+    before, after = map(json.loads, done.stdout.splitlines())
+    assert before["obstacles"] == {"/etc/frr/daemons": "locked", "/etc/frr/frr.conf": "mounted"}
+    assert before["writable"]["/var/lib/vtep.fabric"] is True
+    assert before["writable"]["/etc/frr/frr.conf"] is False
+    assert after["obstacles"] == {**before["obstacles"], "/var/lib": "full", "/var/lib/vtep.fabric": "full"}
 
 
 def test_without_root_everything_else_is_still_told():

@@ -187,6 +187,28 @@ ONE = [
     ),
     ("s3 preflight_host interfaces vxlan200", {"kind": "vxlan", "alias": None}, []),  # s3 has no VNI 200
     ("s3 preflight_host interfaces vxlan100", {"kind": "vxlan", "alias": "vtep.fabric segment 100"}, []),
+    # VXLAN devices of other names
+    (
+        "s1 preflight_host interfaces overlay",
+        {"alias": None, "vxlan": {"id": 100, "dstport": 4789, "family": 6, "flags": []}},
+        [
+            "s1: fabric_segments: VNI 100: the host has a VXLAN device overlay on VNI 100 on UDP port 4789, that vtep.fabric"
+        ],
+    ),
+    (
+        "s3 preflight_host interfaces vxlan_sys_4789",
+        {"alias": None, "vxlan": {"id": 0, "dstport": 4789, "family": 4, "flags": ["external"]}},
+        ["s3: fabric_segments: VNI 100: ", "vxlan_sys_4789 with external on UDP port 4789", "choose another dstport"],
+    ),
+    ("s1 preflight_host interfaces a", {"vxlan": {"id": 100, "dstport": 8472, "family": 6, "flags": []}}, []),
+    ("s1 preflight_host interfaces a", {"vxlan": {"id": 101, "dstport": 4789, "family": 6, "flags": []}}, []),
+    ("s1 preflight_host interfaces a", {"vxlan": {"id": 100, "dstport": 4789, "family": 4, "flags": []}}, []),
+    ("s3 preflight_host interfaces a", {"vxlan": {"id": 200, "dstport": 4789, "family": 6, "flags": []}}, []),
+    (
+        "s1 preflight_host interfaces old",
+        {"alias": "vtep.fabric segment 100", "vxlan": {"id": 100, "dstport": 4789, "family": 6, "flags": []}},
+        [],
+    ),
     ("s1 preflight_host interfaces vtep0", {"kind": "dummy", "alias": None}, ["s1: vtep_loopback_device: ", "vtep0"]),
     ("s1 vtep_loopback_device", "lo/1", ["s1: vtep_loopback_device: 'lo/1' is not a device name"]),
     ("s1 preflight_host features dummy", False, []),

@@ -20,7 +20,8 @@ def fit(**changes):
         "features": dict.fromkeys(FEATURES, True),
         "programs": dict.fromkeys(("bridge", "ip", "nft", "vtysh"), TOOL),
         "python": {"executable": "/usr/bin/python3", "pyroute2": "0.7.2"},
-        "writable": {"/": True, "/etc": True, "/var/lib": True},
+        "frr": {"daemons": ["ospf6d", "ospfd", "watchfrr", "zebra"], "switches": True},
+        "obstacles": {},
         "uid": 0,
         "cap_net_admin": True,
         **changes,
@@ -41,7 +42,7 @@ def test_all_that_is_missing_is_named_with_its_fix():
         features=dict.fromkeys(FEATURES, False),
         programs=dict.fromkeys(("bridge", "ip", "nft", "vtysh")),
         python={"executable": "/usr/bin/python3", "pyroute2": None},
-        writable={"/": False, "/etc": False, "/var/lib": False},
+        obstacles={"/": "read-only", "/etc": "read-only", "/etc/frr": "locked", "/var/lib": "read-only"},
         uid=1000,
         cap_net_admin=False,
     )
@@ -65,11 +66,33 @@ def test_all_that_is_missing_is_named_with_its_fix():
         ({"features": dict.fromkeys(FEATURES)}, "vxlan", "cannot be asked for vxlan"),
         ({"programs": {"ip": TOOL, "bridge": None}}, "iproute2", "iproute2 is not installed"),
         ({"python": {"executable": "x", "pyroute2": "0.5.14"}}, "pyroute2", "0.5.14 is too old: 0.7.2"),
-        ({"writable": {"/": True, "/etc": False, "/var/lib": True}}, "writable", "/etc: mounted read-only"),
+        ({"obstacles": {"/etc": "read-only"}}, "writable", "/etc: mounted read-only"),
+        (
+            {"obstacles": {"/": "full", "/etc": "full", "/var/lib": "full"}},
+            "writable",
+            "/etc and /var/lib: less than 256 KiB",
+        ),
+        ({"obstacles": {"/etc/frr/frr.conf": "locked"}}, "writable", "/etc/frr/frr.conf: not writable; see lsattr"),
+        (
+            {"obstacles": {"/etc/frr/frr.conf": "mounted"}},
+            "writable",
+            "/etc/frr/frr.conf: a mount point, which cannot be",
+        ),
+        (
+            {"frr": {"daemons": [], "switches": True}},
+            "frr ospf6d",
+            "FRR is not whole, /usr/lib/frr lacks watchfrr or zebra",
+        ),
+        (
+            {"frr": {"daemons": ["ospfd", "watchfrr", "zebra"], "switches": True}},
+            "frr ospf6d",
+            "this FRR has no ospf6d",
+        ),
+        ({"frr": {"daemons": ["watchfrr", "zebra"], "switches": False}}, "frr", "/etc/frr/daemons is not there"),
     ],
 )
 def test_one_thing_missing(changes, word, told):
-    faults = missing(fit(**changes), [word])
+    faults = missing(fit(**changes), word.split())
     assert len(faults) == 1
     assert told in faults[0]
 
@@ -80,7 +103,11 @@ def test_pyroute2_versions_that_will_do(version):
 
 
 def test_a_root_file_system_that_is_read_only_by_design_will_do():
-    assert missing(fit(writable={"/": False, "/etc": True, "/var/lib": True}), ["writable"]) == []
+    assert missing(fit(obstacles={"/": "read-only"}), ["writable"]) == []
+
+
+def test_a_daemon_that_is_not_asked_for_may_be_missing():
+    assert missing(fit(frr={"daemons": ["ospfd", "watchfrr", "zebra"], "switches": True}), ["frr", "ospfd"]) == []
 
 
 def test_every_feature_is_probed_and_documented():
@@ -115,3 +142,45 @@ def test_the_module_imports_no_pyroute2():
     )
     collections = Path(__file__).parents[2] / "collections"
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(collections), "PATH": ""})
+
+
+def test_a_kernel_without_vxlan_says_so(monkeypatch):
+    """As far as the kernel's own answer, which is that to a kind of device that no kernel has."""
+
+    class Rtnl(probe.Rtnl):
+        def request(self, kind, body, what, flags=0):
+            return super().request(kind, body.replace(b"vxlan", b"nxlan"), what, flags)
+
+    monkeypatch.setattr(probe, "Rtnl", Rtnl)
+    features = probe.features()
+    if features["vxlan"] is None:
+        pytest.skip("NOT TESTED: the kernel can be asked for its features by root only")
+    assert features["vxlan"] is False
+    assert features["bridge"] is not False
+    assert missing(fit(features=features), ["vxlan"]) == ["kernel has no VXLAN: CONFIG_VXLAN"]
+
+
+@pytest.fixture
+def frr_tree(tmp_path, monkeypatch):
+    """/etc/frr, /usr/lib/frr and /var/lib/vtep.fabric of a host."""
+    for name in ("etc", "lib", "records"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(host, "ETC_FRR", tmp_path / "etc")
+    monkeypatch.setattr(host, "FRR", tmp_path / "lib")
+    monkeypatch.setattr(host, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(host, "WRITTEN", (str(tmp_path / "etc"), str(tmp_path / "records")))
+    for path in ("etc/frr.conf", "etc/vtysh.conf", "records/ospfv3.json"):
+        (tmp_path / path).write_text("")
+    for name, mode in (("ospfd", 0o755), ("frr-reload.py", 0o755), ("frrcommon.sh", 0o755), ("README", 0o644)):
+        (tmp_path / "lib" / name).write_text("")
+        (tmp_path / "lib" / name).chmod(mode)
+    return tmp_path
+
+
+def test_what_is_written_and_what_there_is_of_frr(frr_tree):
+    written = [str(Path(path).relative_to(frr_tree)) for path in host.written()]
+    assert written == ["etc", "records", "etc/frr.conf", "records/ospfv3.json"]
+    assert host.frr_daemons() == ["ospfd"]
+    assert {host.obstacle(path) for path in host.written()} == {""}
+    (frr_tree / "lib").rename(frr_tree / "away")
+    assert host.frr_daemons() == []

@@ -115,7 +115,7 @@ class Ospf(Resource):
         record = daemon.load(self.protocol)
         if record.damaged:
             self.warnings.append(record.damaged)
-        if not desired.present and not frr.installed():
+        if not desired.present and not (frr.installed() and frr.has(self.name)):
             return Observed(record, installed=False)
         needed = self.needed(desired)
         frr.require(*needed)

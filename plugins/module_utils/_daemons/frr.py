@@ -48,8 +48,12 @@ def require(*daemons):
     if not installed():
         raise MissingError("FRR is not installed", "apt-get install frr")
     for daemon in daemons:
-        if not (LIB / daemon).exists():
+        if not has(daemon):
             raise MissingError(f"this FRR has no {daemon}", f"install a package of FRR with {LIB / daemon}")
+
+
+def has(daemon):
+    return (LIB / daemon).exists()
 
 
 def lock():

@@ -26,18 +26,36 @@ PROGRAMS = {
     "vtysh": ("watchfrr", "--version"),
 }
 SEARCHED = "/usr/sbin:/sbin:/usr/local/sbin:/usr/lib/frr:/usr/libexec/frr"  # beside PATH, which often lacks these
-WRITTEN = ("/", "/etc", "/var/lib")  # where packages, daemons' settings and the collection's records go
+FRR = Path("/usr/lib/frr")
+ETC_FRR = Path("/etc/frr")
+RECORDS = Path("/var/lib/vtep.fabric")
+# Where packages, daemons' settings and the collection's records go, and the files there that are replaced.
+WRITTEN = ("/", "/etc", str(ETC_FRR), "/var/lib", str(RECORDS))
+REPLACED = ("daemons", "frr.conf", "ospf6d.conf", "ospfd.conf")
+ROOM = 256 * 1024  # bytes: each file is written anew beside the old one, and a configuration seldom has 100 KiB
 CAP_NET_ADMIN = 12  # <linux/capability.h>
 
 RTM_GETLINK, RTM_GETADDR = 18, 22  # <linux/rtnetlink.h>
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS = 1, 3, 4, 10, 18, 20
-IFLA_INFO_KIND = 1
+IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
+# <linux/if_link.h>. The flags are those of the kernel's VXLAN_F_RCV_FLAGS: devices that differ in one share no socket.
+IFLA_VXLAN_ID, IFLA_VXLAN_PORT, IFLA_VXLAN_GROUP6, IFLA_VXLAN_LOCAL6 = 1, 15, 16, 17
+VXLAN_FLAGS = {
+    20: "udp_zero_csum6_rx",
+    22: "remcsum_rx",
+    23: "gbp",
+    24: "remcsum_nopartial",
+    25: "external",
+    27: "gpe",
+    30: "vnifilter",
+}
 IFA_ADDRESS, IFA_LOCAL = 1, 2  # <linux/if_addr.h>
 
 
 def facts():
     status = _colon_separated("/proc/self/status")
     memory = _colon_separated("/proc/meminfo")
+    obstacles = {path: obstacle(path) for path in written()}
     return {
         "kernel": os.uname().release,
         "features": features(),
@@ -48,7 +66,9 @@ def facts():
             "executable": sys.executable,
             "pyroute2": _version_of("pyroute2"),
         },
-        "writable": {path: not os.statvfs(path).f_flag & os.ST_RDONLY for path in WRITTEN},
+        "frr": {"daemons": frr_daemons(), "switches": (ETC_FRR / "daemons").exists()},
+        "writable": {path: not found for path, found in obstacles.items()},
+        "obstacles": {path: found for path, found in obstacles.items() if found},
         "uid": os.geteuid(),
         "cap_net_admin": bool(int(status["CapEff"], 16) >> CAP_NET_ADMIN & 1),
         "memory": {key: int(memory[name].split()[0]) // 1024 for key, name in _MEMORY.items()},
@@ -79,10 +99,12 @@ def _interfaces(rtnl):
     for head, values in _dump(rtnl, RTM_GETLINK, 16):
         link = {key: codec.number(values.get(key)) for key in (IFLA_MTU, IFLA_MASTER)}
         name = names[codec.number(head[4:8])] = _text(values[IFLA_IFNAME])
-        info = values.get(IFLA_LINKINFO, b"")
+        info = _nested(values.get(IFLA_LINKINFO, b""))
+        kind = _text(info.get(IFLA_INFO_KIND, b"")) or None
         found[name] = {
             "mtu": link[IFLA_MTU],
-            "kind": _text(codec.attributes(info, 0, len(info)).get(IFLA_INFO_KIND, b"")) or None,
+            "kind": kind,
+            "vxlan": _vxlan(_nested(info.get(IFLA_INFO_DATA, b""))) if kind == "vxlan" else None,
             "alias": _text(values.get(IFLA_IFALIAS, b"")) or None,
             "mac": ":".join(f"{byte:02x}" for byte in values.get(IFLA_ADDRESS, b"")) or None,
             "master": link[IFLA_MASTER],
@@ -100,6 +122,21 @@ def _interfaces(rtnl):
     return found
 
 
+def _vxlan(data):
+    """What decides whether two VXLAN devices of one network namespace can be there at once."""
+    return {
+        "id": codec.number(data.get(IFLA_VXLAN_ID), 0),
+        "dstport": int.from_bytes(data.get(IFLA_VXLAN_PORT, b""), "big"),
+        "family": 6 if {IFLA_VXLAN_LOCAL6, IFLA_VXLAN_GROUP6} & data.keys() else 4,
+        # An attribute without a value is a flag that is set.
+        "flags": sorted(name for number, name in VXLAN_FLAGS.items() if data.get(number, b"\0") in (b"", b"\1")),
+    }
+
+
+def _nested(payload):
+    return codec.attributes(payload, 0, len(payload))
+
+
 def _dump(rtnl, kind, size):
     """(the family's header, {attribute: payload}) of each message of a dump."""
     for data, _stride in rtnl.dump(kind, bytes(size), "list the interfaces"):
@@ -109,6 +146,39 @@ def _dump(rtnl, kind, size):
 
 def _text(payload):
     return payload.rstrip(b"\0").decode(errors="backslashreplace")
+
+
+def frr_daemons():
+    """The names of FRR's daemons that are there, watchfrr and zebra among them. vtysh may be there without any."""
+    if not FRR.is_dir():
+        return []
+    return sorted(one.name for one in FRR.iterdir() if not one.suffix and one.is_file() and os.access(one, os.X_OK))
+
+
+def written():
+    """The directories and files that the collection writes, those of them that are there."""
+    files = [ETC_FRR / name for name in REPLACED]
+    if RECORDS.is_dir():
+        files += sorted(RECORDS.glob("*.json"))
+    return [path for path in (*WRITTEN, *map(str, files)) if Path(path).exists()]
+
+
+def obstacle(path):
+    """Why a directory cannot be written to or a file cannot be replaced; "" where it can."""
+    has = os.statvfs(path)
+    if has.f_flag & os.ST_RDONLY:
+        return "read-only"
+    if not os.access(path, os.W_OK, effective_ids=True):
+        return "locked"  # by chattr +i, or by missing rights
+    if Path(path).is_dir():
+        # Free, not available: root may use what is reserved. File systems without inodes say 0 of 0.
+        full = has.f_bfree * has.f_frsize < ROOM or (has.f_files and not has.f_ffree)
+        return "full" if full else ""
+    return "mounted" if path in mount_points() else ""
+
+
+def mount_points():
+    return {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
 
 
 def programs():

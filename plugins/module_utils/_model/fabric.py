@@ -215,6 +215,27 @@ def check_owners(fabric, one, faults):
         if master and master not in ours and foreign(one, master):
             message = f"{port.name} is in {master}, which {OWNER} did not make; take it out (ip link set {port.name} nomaster)"
             faults.add(one.host, "vtep_access_ports", message)
+    check_sockets(fabric, one, ours, faults)
+
+
+def check_sockets(fabric, one, ours, faults):
+    """A VNI is on a UDP port once in a host, and devices with other receive flags have no port in common (vxlan_vni_in_use and
+    vxlan_find_sock of the kernel's drivers/net/vxlan/vxlan_core.c)."""
+    for dev, known in one.interfaces.items():
+        has = known.get("vxlan")
+        if dev in ours or not isinstance(has, dict) or is_owned(known.get("alias")):
+            continue
+        flags = has.get("flags") or []
+        for each in fabric.segments_of(one):
+            # One that takes the VNI from each packet listens on both families.
+            met = has.get("dstport") == each.dstport and ("external" in flags or has.get("family") == fabric.family)
+            if met and (flags or has.get("id") == each.vni):
+                what = f"with {', '.join(flags)}" if flags else f"on VNI {each.vni}"
+                message = (
+                    f"the host has a VXLAN device {dev} {what} on UDP port {each.dstport}, that {OWNER} did not make; "
+                    "remove it, or choose another dstport" + ("" if flags else " or vni")
+                )
+                faults.add(one.host, f"fabric_segments: VNI {each.vni}", message)
 
 
 def made_devices(fabric, one):

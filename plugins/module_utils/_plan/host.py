@@ -31,7 +31,8 @@ PROGRAMS = {
     "iproute2": (("ip", "bridge"), "iproute2", "iproute2"),
     "nftables": (("nft",), "nftables", "nftables"),
 }
-WORDS = sorted({*FEATURES, *PROGRAMS, "pyroute2", "root", "writable"})
+DAEMONS = ("ospf6d", "ospfd")  # of FRR
+WORDS = sorted({*FEATURES, *PROGRAMS, *DAEMONS, "pyroute2", "root", "writable"})
 
 PYROUTE2 = (0, 7, 2)  # the oldest that the collection is tested with
 
@@ -42,8 +43,9 @@ def missing(facts, words):
         *(_root(facts) if "root" in words else ()),
         *_features(facts["features"], [word for word in words if word in FEATURES], "root" in words),
         *_programs(facts["programs"], [word for word in words if word in PROGRAMS]),
+        *(_frr(facts, [word for word in words if word in DAEMONS]) if "frr" in words else ()),
         *(_pyroute2(facts["python"]) if "pyroute2" in words else ()),
-        *(_writable(facts["writable"]) if "writable" in words else ()),
+        *(_writable(facts) if "writable" in words else ()),
     ]
 
 
@@ -71,6 +73,24 @@ def _programs(programs, words):
             yield f"{name} is not installed: apt-get install {package}"
 
 
+def _frr(facts, daemons):
+    """What vtysh alone does not tell."""
+    if not facts["programs"]["vtysh"]:
+        return
+    has = facts["frr"]["daemons"]
+    if not {"watchfrr", "zebra"} <= set(has):
+        yield "FRR is not whole, /usr/lib/frr lacks watchfrr or zebra: apt-get install --reinstall frr"
+        return
+    for daemon in daemons:
+        if daemon not in has:
+            yield f"this FRR has no {daemon}: install a package of FRR with /usr/lib/frr/{daemon}"
+    if not facts["frr"]["switches"]:
+        yield (
+            "/etc/frr/daemons is not there: apt-get install --reinstall -o DPkg::Options::=--force-confmiss frr, "
+            "or write which daemons run"
+        )
+
+
 def _pyroute2(python):
     version = python["pyroute2"]
     if version is None:
@@ -81,10 +101,26 @@ def _pyroute2(python):
         yield f"pyroute2 {version} is too old: {'.'.join(map(str, PYROUTE2))} or newer is needed"
 
 
-def _writable(writable):
-    """The root file system may be read-only by design where /etc and /var/lib are others."""
-    closed = [path for path, open_ in writable.items() if not open_ and path != "/"]
-    if closed and not writable["/"]:
-        yield f"the root file system is read-only, with {' and '.join(closed)}: mount -o remount,rw /"
-    elif closed:
-        yield f"{' and '.join(closed)}: mounted read-only; remount with rw"
+# Obstacle: what to do about it
+OBSTACLES = {
+    "full": "less than 256 KiB or no inode free; make room",
+    "locked": "not writable; see lsattr, chattr -i",
+    "mounted": "a mount point, which cannot be replaced as a file is; mount its directory instead",
+    "read-only": "mounted read-only; remount with rw",
+}
+
+
+def _writable(facts):
+    """The root file system may be read-only, or full, by design where /etc and /var/lib are others."""
+    found = {}
+    for path, obstacle in facts["obstacles"].items():
+        if path != "/":
+            found.setdefault(obstacle, []).append(path)
+    if facts["uid"] != 0:
+        found.pop("locked", None)  # root can, perhaps
+    for obstacle, paths in sorted(found.items()):
+        names = " and ".join(filter(None, (", ".join(paths[:-1]), paths[-1])))
+        if obstacle == "read-only" and facts["obstacles"].get("/") == obstacle:
+            yield f"the root file system is read-only, with {names}: mount -o remount,rw /"
+        else:
+            yield f"{names}: {OBSTACLES[obstacle]}"
