@@ -27,11 +27,22 @@ options:
         devices that an earlier run named and this one does not are no longer isolated.
       - A device need not exist. Packets are matched by name, so the rules hold from the moment it appears.
       - A name has 1 to 15 of the letters, digits and C(_ . @ + -). V(lo) is refused.
-      - An empty list removes the tables. Required with O(state=present).
+      - This or O(routed) is required with O(state=present). Where both name no device the tables are removed.
     type: list
     elements: str
+  routed:
+    description:
+      - Groups of devices that the host routes for, as it does for the variant V(unicast-routing). The devices of a group
+        may forward packets to one another and nowhere else, whatever the host's routing table says.
+      - They are isolated like those of O(interfaces) otherwise, but for what routing needs. The host asks for and answers
+        addresses there by ARP and by neighbour solicitations and advertisements, and sends the ICMP and ICMPv6 errors of
+        a router (destination unreachable, packet too big, time exceeded, parameter problem).
+      - Groups share no device, and no device is in O(interfaces) as well. A group has 256 devices at most.
+      - Names are as for O(interfaces).
+    type: list
+    elements: list
   state:
-    description: Whether the tables exist. With V(absent) they are removed and O(interfaces) only has its names checked.
+    description: Whether the tables exist. With V(absent) they are removed, and names are only checked.
     type: str
     choices: [present, absent]
     default: present
@@ -51,7 +62,7 @@ attributes:
     description: A second run changes nothing.
 notes:
   - All settings are changed live, without an instant in which no rules hold.
-  - Do not use it for devices that the host routes for, such as those of the variant V(unicast-routing).
+  - Devices that the host routes for, such as those of the variant V(unicast-routing), go into O(routed).
   - A device in a VRF hands its packets to the host in the VRF's name. Name the VRF device too.
 seealso:
   - module: vtep.fabric.isolation_info
@@ -62,6 +73,11 @@ EXAMPLES = r"""
 - name: Isolate the devices of VNI 100
   vtep.fabric.isolation:
     interfaces: [br100, vxlan100, eth1]
+
+- name: Route between the endpoints of VNI 100, and only between them
+  vtep.fabric.isolation:
+    routed:
+      - [vxlan100, eth1, eth2]
 
 - name: Let the host take part again
   vtep.fabric.isolation:
@@ -74,6 +90,11 @@ count:
   returned: success
   type: int
   sample: 3
+routed:
+  description: How many of these are in groups.
+  returned: success
+  type: int
+  sample: 0
 added:
   description: Number of devices that were not isolated before.
   returned: success

@@ -45,14 +45,20 @@ present:
   type: bool
   sample: true
 interfaces:
-  description: The names of the devices in the tables, sorted.
+  description: The names of the devices in the tables, sorted, without those of RV(routed).
   returned: success
   type: list
   elements: str
   sample: [br100, eth1, vxlan100]
+routed:
+  description: The groups of devices that may forward to one another only, each sorted.
+  returned: success
+  type: list
+  elements: list
+  sample: []
 complete:
   description: >-
-    Whether the tables are exactly as M(vtep.fabric.isolation) makes them for these devices. False where they are absent
+    Whether the tables are exactly as M(vtep.fabric.isolation) makes them for these devices and groups. False where they are absent
     or where something else changed a chain, a rule or a set.
   returned: success
   type: bool

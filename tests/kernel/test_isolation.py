@@ -186,7 +186,9 @@ class Lab:
 
     def isolate(self, on=True):
         with inside(NAMES["vtep"]):
-            converge(Isolation(), {"interfaces": ISOLATED, "state": "present" if on else "absent"}, False)
+            converge(
+                Isolation(), {"interfaces": ISOLATED, "routed": None, "state": "present" if on else "absent"}, False
+            )
 
     def heard(self, sock):
         """All frames that came in before a mark that travels the bridge after them."""
@@ -436,7 +438,7 @@ def test_nothing_is_routed_between_two_isolated_devices(lab):
     try:
         for names in ([], [*ISOLATED, "br200"]):
             with inside(NAMES["vtep"]):
-                converge(Isolation(), {"interfaces": names, "state": "present"}, False)
+                converge(Isolation(), {"interfaces": names, "routed": None, "state": "present"}, False)
             lab.heard(lab.one)
             lab.one.send(ip4("198.18.0.2", 17, UDP))
             lab.heard(lab.one)
@@ -478,8 +480,8 @@ def test_the_host_says_nothing_of_its_own_accord(lab):
 # From here on: the module's own behaviour, in a namespace where nothing else is.
 
 
-def apply(names, state="present", checking=False):
-    return converge(Isolation(), {"interfaces": names, "state": state}, checking)
+def apply(names, state="present", checking=False, routed=None):
+    return converge(Isolation(), {"interfaces": names, "routed": routed, "state": state}, checking)
 
 
 def test_a_second_run_changes_nothing(private):
@@ -528,12 +530,12 @@ def test_the_ruleset_that_nft_prints_can_be_loaded(private):
 )
 def test_whatever_was_changed_is_seen_and_repaired(private, damage):
     apply(["br100", "eth1"])
-    assert info({}) == {"present": True, "interfaces": ["br100", "eth1"], "complete": True}
+    assert info({}) == {"present": True, "interfaces": ["br100", "eth1"], "routed": [], "complete": True}
     subprocess.run(["nft", "-f", "-"], input=damage, text=True, check=True)
     assert not info({})["complete"]
     outcome = apply(["br100", "eth1"])
     assert outcome.changed and outcome.before + outcome.after
-    assert info({}) == {"present": True, "interfaces": ["br100", "eth1"], "complete": True}
+    assert info({}) == {"present": True, "interfaces": ["br100", "eth1"], "routed": [], "complete": True}
     assert not apply(["br100", "eth1"]).changed
 
 
@@ -559,7 +561,7 @@ def test_other_tables_are_left_alone(private):
 def test_removal(private, names, state):
     apply(["br100"])
     assert apply(names, state).changed
-    assert info({}) == {"present": False, "interfaces": [], "complete": False}
+    assert info({}) == {"present": False, "interfaces": [], "routed": [], "complete": False}
     assert not apply(names, state).changed
     assert "vtep_fabric" not in sh("nft", "list", "ruleset")
 
@@ -567,7 +569,7 @@ def test_removal(private, names, state):
 def test_ten_thousand_devices(private):
     names = [f"vxlan{number}" for number in range(10000)]
     first = apply(names)
-    assert first.result == {"count": 10000, "added": 10000, "removed": 0, "repaired": False}
+    assert first.result == {"count": 10000, "routed": 0, "added": 10000, "removed": 0, "repaired": False}
     assert first.after.count("\n") < 250
     assert not apply(names).changed
     assert len(info({})["interfaces"]) == 10000
@@ -613,7 +615,7 @@ def module(name, **arguments):
 
 
 def test_the_modules(private):
-    assert module("isolation")["msg"] == "state is present but all of the following are missing: interfaces"
+    assert module("isolation")["msg"] == "state is present but any of the following are missing: interfaces, routed"
     assert "'br*'" in module("isolation", interfaces=["br*"])["msg"]
     predicted = module("isolation", interfaces=["br100"], _ansible_check_mode=True, _ansible_diff=True)
     done = module("isolation", interfaces=["br100"], _ansible_diff=True)

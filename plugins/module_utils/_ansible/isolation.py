@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from .._kernel import nft
 from .._model import isolation as model
+from .._model.errors import InputError
 from .._plan import isolation as planning
 from .run import Outcome, Resource
 
@@ -12,31 +13,44 @@ SHOWN = 200  # lines of each side of a diff
 
 SPEC = {
     "interfaces": {"type": "list", "elements": "str"},
+    "routed": {"type": "list", "elements": "list"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
-REQUIRED_IF = [("state", "present", ["interfaces"])]
+REQUIRED_IF = [("state", "present", ["interfaces", "routed"], True)]  # any of them
 
 
 class Isolation(Resource):
     def normalise(self, params):
-        names = model.devices(params["interfaces"] or [])
-        return names if params["state"] == "present" else ()
+        faults, alone, groups = [], (), ()
+        try:
+            alone = model.devices(params["interfaces"] or [])
+        except InputError as error:
+            faults += error.faults
+        try:
+            groups = model.groups(params["routed"] or [], set(params["interfaces"] or []))
+        except InputError as error:
+            faults += error.faults
+        if faults:
+            raise InputError(faults)
+        return (alone, groups) if params["state"] == "present" else ((), ())
 
     def read(self, desired):
         # Without nft there is nothing to read. In check mode an earlier task may be about to install it.
         return nft.table(model.TABLE, model.FAMILIES) if nft.program() else []
 
     def plan(self, desired, observed):
-        return planning.plan(desired, observed)
+        alone, groups = desired
+        return planning.plan(alone, observed, groups)
 
     def apply(self, plan):
         nft.commit(plan.commands)
 
     def verify(self, desired, plan):
-        return _bounded(planning.differences(desired, nft.table(model.TABLE, model.FAMILIES)))
+        return _bounded(planning.differences(model.objects(*desired), nft.table(model.TABLE, model.FAMILIES)))
 
     def outcome(self, desired, observed, plan, checking):
-        wanted = model.objects(desired)
+        wanted = model.objects(*desired)
+        routed = sum(map(len, desired[1]))
         before, after = planning.lines(observed), planning.lines(wanted)
         gone, new = set(before) - set(after), set(after) - set(before)
         return Outcome(
@@ -45,7 +59,8 @@ class Isolation(Resource):
             after=_text(line for line in after if line in new),
             header=f"nftables tables inet and arp {model.TABLE}",
             result={
-                "count": len(desired),
+                "count": len(desired[0]) + routed,
+                "routed": routed,
                 "added": len(plan.added),
                 "removed": len(plan.removed),
                 "repaired": plan.repaired,
@@ -61,7 +76,8 @@ def info(params):
     found = nft.table(model.TABLE, model.FAMILIES)
     return {
         "present": bool(found),
-        "interfaces": sorted(planning.isolated(found)),
+        "interfaces": sorted(planning.alone(found)),
+        "routed": [list(group) for group in model.grouping(found)],
         "complete": bool(found) and planning.complete(found),
     }
 

@@ -19,20 +19,22 @@ class Plan:
         return bool(self.commands)
 
 
-def plan(names, found):
+def plan(names, found, groups=()):
     """`found` holds what lies in our tables now. Any difference replaces both tables as a whole."""
-    wanted = model.objects(names)
-    held, wants = model.members(found), model.members(wanted)
-    before, after = isolated(found), set(names)
-    same_frame = model.frame(found) == model.frame(wanted)
-    if same_frame and held == wants:
+    wanted = model.objects(names, groups)
+    if _same(found, wanted):
         return Plan([], (), (), False)
+    before, after = isolated(found), isolated(wanted)
     return Plan(
         [*_emptied(_families(found, wanted)), *({"add": thing} for thing in wanted)],
         tuple(sorted(after - before)),
         tuple(sorted(before - after)),
-        bool(found and wanted and (not same_frame or len(set(held.values())) > 1)),
+        bool(found and wanted and not complete(found)),
     )
+
+
+def _same(found, wanted):
+    return model.frame(found) == model.frame(wanted) and model.members(found) == model.members(wanted)
 
 
 def _families(found, wanted):
@@ -55,22 +57,34 @@ def isolated(found):
     return held["inet", "isolated"] | held["arp", "isolated"]
 
 
+def alone(found):
+    """Those of them that are in no group."""
+    held = model.members(found)
+    return isolated(found) - held["inet", "routing"]
+
+
 def complete(found):
-    """Whether the tables are exactly what isolates the devices that they name."""
-    return not plan(tuple(sorted(isolated(found))), found)
+    """Whether the tables are exactly what isolates the devices that they name, and their groups."""
+    return _same(found, model.objects(sorted(alone(found)), model.grouping(found)))
 
 
-def differences(names, found):
-    """In words, what a table read back lacks or has too much."""
-    held, wanted = set(lines(found)), set(lines(model.objects(names)))
-    return [f"missing: {line}" for line in sorted(wanted - held)] + [f"extra: {line}" for line in sorted(held - wanted)]
+def differences(wanted, found):
+    """In words, what tables read back lack or have too much."""
+    held, wants = set(lines(found)), set(lines(wanted))
+    return [f"missing: {line}" for line in sorted(wants - held)] + [f"extra: {line}" for line in sorted(held - wants)]
 
 
 def lines(found):
     """What lies in our tables, a line an entry, for a diff."""
-    held = model.members(found)
-    everywhere = frozenset.intersection(*(held[key] for key in model.SETS))
+    held, groups = model.members(found), model.grouping(found)
+    everywhere = held["inet", "isolated"] & held["inet", "bridged"] & held["arp", "isolated"] - held["inet", "routing"]
     text = [f"isolated {name}" for name in sorted(everywhere)]
+    text += [f"routed only to one another: {' '.join(group)}" for group in groups]
+    told = model.members(model.objects(sorted(everywhere), groups))
     for (family, name), names in sorted(held.items()):
-        text += [f"isolated {member} only in {family} set {name}" for member in sorted(names - everywhere)]
+        text += [
+            f"isolated {member} only in {family} set {name}"
+            for member in sorted(names - told.get((family, name), set()))
+        ]
+        text += [f"not in {family} set {name}: {member}" for member in sorted(told.get((family, name), set()) - names)]
     return text + model.frame(found)
