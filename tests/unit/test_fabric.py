@@ -590,6 +590,8 @@ ND, RSC, ROUTING = "unicast-static-nd", "unicast-static-rsc", "unicast-routing"
          ["2001:db8:ff::1 of VNI 200 is also in VNI 100", "table 254", "table of its own, such as 1000000200"]),
         ("fabric_endpoints 1 addresses", ["2001:db8:ff::1"], ND, []),
         ("fabric_endpoints 1 addresses", ["2001:db8:2::1"], ROUTING, ["2001:db8:2::1 is also the vtep_address of s2"]),
+        ("s1 preflight_host features", {"lwtunnel": False}, ROUTING, ["s1: kernel: has no LWTUNNEL: CONFIG_LWTUNNEL"]),
+        ("s1 preflight_host features", {"lwtunnel": False}, ND, []),
         ("s1 vtep_mac", "01:00:00:00:00:01", ROUTING, ["s1: vtep_mac: '01:00:00:00:00:01' is not a unicast MAC"]),
     ],
 )  # fmt: skip

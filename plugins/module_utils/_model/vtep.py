@@ -43,7 +43,7 @@ class Vtep:
     ports: tuple
     ospf: routing.Ospf
     mac: str  # of the VXLAN devices that route
-    force_forwarding: bool = False  # whether IPv6 forwarding can be had for single devices (Linux 6.17)
+    features: dict  # of the kernel, by host_info's names; empty where it was not looked at
     interfaces: dict | None = None  # what the host has, by name; None where it was not looked at
 
 
@@ -66,7 +66,7 @@ def read(host, mapping, faults):
         ports=tuple(entries(words, "vtep_access_ports", read_port)),
         ospf=routing.read(words, addresses),
         mac=words.get("vtep_mac", reading.mac, derived_mac(addresses)),
-        force_forwarding=features.get("force_forwarding") is True,
+        features=features,
         interfaces=interfaces,
     )
     tagged = [port.name for port in vtep.ports if port.vlan]

@@ -18,8 +18,15 @@ LAST = 4278198272  # a metric that loses against any other
 
 def check(fabric, faults):
     addresses.check_given(fabric, "unicast-routing", faults)
+    check_kernels(fabric, faults)
     check_macs(fabric, faults)
     check_tables(fabric, faults)
+
+
+def check_kernels(fabric, faults):
+    for vtep in fabric.vteps.values():
+        if vtep.features.get("lwtunnel") is False:
+            faults.add(vtep.host, "kernel", "has no LWTUNNEL: CONFIG_LWTUNNEL; variant unicast-routing needs it")
 
 
 def check_macs(fabric, faults):
@@ -133,12 +140,13 @@ def rules(segment, ports):
 
 def sysctls(vtep, segment, ports):
     """(key, value). proxy_delay: by default an answer for another host waits up to 0.8 seconds."""
+    single = vtep.features.get("force_forwarding")  # Linux 6.17: IPv6 forwarding of single devices
     for dev in (segment.vxlan, *ports):
         yield f"net/ipv4/conf/{dev}/forwarding", "1"
         yield f"net/ipv6/conf/{dev}/forwarding", "1"
-        if vtep.force_forwarding:
+        if single:
             yield f"net/ipv6/conf/{dev}/force_forwarding", "1"
-    if not vtep.force_forwarding:
+    if not single:
         yield "net/ipv6/conf/all/forwarding", "1"
     for dev in ports:
         yield f"net/ipv4/conf/{dev}/proxy_arp", "1"
