@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+from .._model import values
 from .._model.errors import KernelError, MissingError
 from .._model.route import (
     CREATE,
@@ -34,7 +35,6 @@ from .._model.route import (
     address_of,
     protocol_name,
 )
-from .._model.values import pack
 from . import codec, rtnl
 from .probe import has_lwtunnel
 
@@ -302,6 +302,9 @@ class Routes:
             fault = self._unfit(dev)
             if fault:
                 faults.append(fault)
+        for src in sorted({way.src for way in ways if way.src}):
+            if not _is_local(src):
+                faults.append(f"src: {src} is not an address of this host; add it first")
         for nhid in sorted({way.nhid for way in ways if way.nhid is not None}):
             if not self._has_nexthop(nhid):
                 faults.append(f"nhid: there is no nexthop {nhid}; make it first")
@@ -413,7 +416,7 @@ def _pieces(way, length, flags):
     if way.mtu is not None:
         end += codec.attribute(RTA_METRICS, codec.attribute(RTAX_MTU, codec.U32.pack(way.mtu)))
     if way.src is not None:
-        end += codec.attribute(RTA_PREFSRC, pack(way.src))
+        end += codec.attribute(RTA_PREFSRC, values.pack(way.src))
     if way.nhid is not None:
         end += codec.attribute(RTA_NH_ID, codec.U32.pack(way.nhid))
     elif len(way.hops) == 1:
@@ -439,7 +442,7 @@ def _nexthop(hop):
 def _encoded_hop(hop):
     parts = b""
     if hop.via:
-        parts += codec.attribute(RTA_GATEWAY, pack(hop.via))
+        parts += codec.attribute(RTA_GATEWAY, values.pack(hop.via))
     if hop.encap:
         parts += codec.attribute(RTA_ENCAP_TYPE, codec.U16.pack(ENCAP_NUMBERS[hop.encap.type]))
         parts += codec.attribute(RTA_ENCAP, _encoded_encap(hop.encap))
@@ -449,9 +452,9 @@ def _encoded_hop(hop):
 def _encoded_encap(encap):
     parts = codec.attribute(LWT_ID, encap.id.to_bytes(8, "big"))
     if encap.dst:
-        parts += codec.attribute(LWT_DST, pack(encap.dst))
+        parts += codec.attribute(LWT_DST, values.pack(encap.dst))
     if encap.src:
-        parts += codec.attribute(LWT_SRC, pack(encap.src))
+        parts += codec.attribute(LWT_SRC, values.pack(encap.src))
     parts += codec.attribute(LWT_TTL, bytes((encap.ttl,))) + codec.attribute(LWT_TOS, bytes((encap.tos,)))
     flags = sum(FLAG_BITS[flag] for flag in encap.flags)
     return parts + codec.attribute(LWT_FLAGS, flags.to_bytes(2, "big"))
@@ -533,6 +536,16 @@ def _told_hop(hop):
             flags=list(encap.flags), **{n: getattr(encap, n) for n in ("src", "dst") if getattr(encap, n)}
         )
     return told
+
+
+def _is_local(address):
+    """Whether the host has the address, and has it in use: a socket can be bound to it."""
+    with socket.socket(FAMILIES[values.family(address)], socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((address, 0))
+        except OSError as error:
+            return error.errno != errnos.EADDRNOTAVAIL  # a link-local one wants its device named
+    return True
 
 
 def _index(name):
