@@ -225,8 +225,9 @@ faults:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.vtep.fabric.plugins.module_utils._ansible.fdb import ARGUMENTS, FORMS, FdbResource
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible.fdb import ARGUMENTS, FdbResource
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.run import run
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible.table import FORMS
 
 
 def main():

@@ -11,9 +11,7 @@ from .._model import values
 from .._model.errors import InputError
 from .._plan import fdb as planner
 from .run import Outcome, Resource
-
-SAMPLE = 10  # rows named in the result
-DIFF = 1000  # rows shown on each side of a diff
+from .table import SAMPLE, arguments, bounded, checked, lines, rows_of
 
 ENTRY = {
     "mac": {"type": "str", "required": True},
@@ -29,16 +27,7 @@ ENTRY = {
     "target": {"type": "str", "choices": [model.SELF, model.MASTER], "default": model.SELF},
     "state": {"type": "str", "choices": list(model.STATES)},
 }
-ARGUMENTS = {
-    "dev": {"type": "list", "elements": "str", "default": []},
-    "entries": {"type": "list", "elements": "dict", "options": ENTRY},
-    "table": {"type": "str"},
-    "src": {"type": "path"},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "purge": {"type": "str", "choices": ["none", "owned", "all"], "default": "none"},
-    "anew": {"type": "list", "elements": "str", "default": []},
-}
-FORMS = ["entries", "table", "src"]
+ARGUMENTS = arguments(ENTRY)
 INFO_ARGUMENTS = {
     "dev": {"type": "list", "elements": "str", "default": []},
     "mac": {"type": "list", "elements": "str", "default": []},
@@ -64,8 +53,8 @@ class FdbResource(Resource):
 
     def normalise(self, params):
         faults = []
-        devs = [_checked(values.dev, name, "dev", faults) for name in params["dev"]]
-        anew = [_checked(values.dev, name, "anew", faults) for name in params["anew"]]
+        devs = [checked(values.dev, name, "dev", faults) for name in params["dev"]]
+        anew = [checked(values.dev, name, "anew", faults) for name in params["anew"]]
         if params["purge"] != "none":
             if not devs:
                 faults.append("dev: missing; purge needs to be told which devices' tables it may clean")
@@ -74,12 +63,7 @@ class FdbResource(Resource):
         absent = params["state"] == "absent"
         rows = None
         try:
-            if params["entries"] is not None:
-                rows = model.from_entries(params["entries"], devs, absent)
-            elif params["src"] is not None:
-                rows = model.from_table(_content(params["src"]), devs, absent)
-            else:
-                rows = model.from_table(params["table"], devs, absent)
+            rows = rows_of(params, model.from_entries, model.from_table, devs, absent)
         except InputError as error:
             faults += error.faults
         if faults:
@@ -141,7 +125,7 @@ class FdbResource(Resource):
                 table.ways.append(found.way)
                 table.macs.append(found.mac)
         wrong += [f"{found.text()} is still there" for found in self._again(gone.values(), "absent").removed]
-        return wrong if len(wrong) <= SAMPLE else [*wrong[:SAMPLE], f"and {len(wrong) - SAMPLE} more rows"]
+        return bounded(wrong)
 
     def _again(self, tables, state):
         pairs = []
@@ -162,8 +146,8 @@ class FdbResource(Resource):
         after = chain((table.text(i) for table, i, old in plan.changed), _new(plan))
         return Outcome(
             changed=bool(plan),
-            before=_lines(before, changed + removed) if self.diff else "",
-            after=_lines(after, changed + added) if self.diff else "",
+            before=lines(before, changed + removed) if self.diff else "",
+            after=lines(after, changed + added) if self.diff else "",
             header="rows that differ in the FDB of " + ", ".join(self.devices),
             warnings=self._warnings(),
             result={
@@ -180,44 +164,18 @@ class FdbResource(Resource):
 
     def _warnings(self):
         faults = list(dict.fromkeys(chain.from_iterable(self.unfit.values())))
-        more = [f"and {len(faults) - SAMPLE} more"] if len(faults) > SAMPLE else []
-        return ["counted as an empty table: " + "; ".join(faults[:SAMPLE] + more)] if faults else []
+        return ["counted as an empty table: " + "; ".join(bounded(faults))] if faults else []
 
 
 def _new(made):
     return (table.text(i) for table, positions in made.added for i in positions)
 
 
-def _lines(rows, count):
-    """One side of a diff: a line a row, the first DIFF of them, and how many were left out."""
-    lines = sorted(islice(rows, DIFF))
-    left = count - len(lines)
-    return "".join(line + "\n" for line in lines) + (f"... and {left} more rows\n" if left else "")
-
-
-def _checked(check, value, name, faults):
-    try:
-        return check(value)
-    except ValueError as error:
-        faults.append(f"{name}: {error}")
-        return value
-
-
-def _content(path):
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except OSError as error:
-        raise InputError(f"src: {path}: {error.strerror}; write the table to that file on the host first") from None
-    except UnicodeDecodeError:
-        raise InputError(f"src: {path} is not text in UTF-8; write a table in the words of `bridge fdb`") from None
-
-
 def read_info(params):
     """The return values of fdb_info."""
     faults = []
-    devs = [_checked(values.dev, name, "dev", faults) for name in params["dev"]]
-    macs = {_checked(values.mac, mac, "mac", faults) for mac in params["mac"]}
+    devs = [checked(values.dev, name, "dev", faults) for name in params["dev"]]
+    macs = {checked(values.mac, mac, "mac", faults) for mac in params["mac"]}
     if faults:
         raise InputError(faults)
     kernel = Fdb()
