@@ -27,9 +27,10 @@ def exclusive():
 def load():
     """The Lock, or None. What cannot be read as one was not written by us, who replace the file at once."""
     try:
-        found = json.loads(files.read(path()) or "null")
-        return found and Lock(Holder(**found.pop("holder")), **found)
-    except (ValueError, TypeError, AttributeError, KeyError):
+        found = json.loads(files.read(path()) or "{}")
+        times = float(found["since"]), float(found["until"])
+        return Lock(Holder(**found["holder"]), found["purpose"], *times)
+    except (ValueError, TypeError, KeyError):
         return None
 
 

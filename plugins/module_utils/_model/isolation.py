@@ -199,8 +199,8 @@ def grouping(found):
 
 def _member(element):
     names = element.get("concat") if isinstance(element, dict) else [element]
-    if names and all(isinstance(name, str) for name in names) and len(set(names)) == 1:
-        return names[0]
+    if names and all(isinstance(name, str) for name in names):
+        return names[0] if len(set(names)) == 1 else " . ".join(names)
     return json.dumps(element, sort_keys=True)  # not ours; unequal to every device name
 
 
