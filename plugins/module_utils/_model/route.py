@@ -279,12 +279,11 @@ def from_entries(entries, tables=TABLES, absent=False):
     return _checked(wanted, number, faults)
 
 
-def _given(entry):
-    return {
-        name: _given(value) if isinstance(value, dict) else value
-        for name, value in entry.items()
-        if value is not None and value is not False
-    }
+def _given(value):
+    """An entry as far as it says something."""
+    if isinstance(value, dict):
+        return {name: _given(inner) for name, inner in value.items() if inner is not None and inner is not False}
+    return [_given(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _known(wanted, seen, bad, make):
@@ -314,8 +313,8 @@ def _tell_bad(wanted, bad, number, faults):
 
 def _after_type(kind, tail):
     """The prefix, and the words after it with the route's type among them."""
-    key, _space, rest = tail.partition(" ")
-    return key, f"{kind} {rest}"
+    words = tail.split(None, 1)
+    return (words[0] if words else ""), " ".join((kind, *words[1:]))
 
 
 def _prefix(text):
@@ -373,10 +372,10 @@ def _line(text):
 
 
 def _encap_line(words, at):
-    found = {}
-    if at < len(words):
-        found["type"] = words[at]
-        at += 1
+    found = {"type": words[at] if at < len(words) else ""}
+    if found["type"] not in ENCAPS:
+        raise ValueError(f"encap: {found['type']!r} is none of {', '.join(ENCAPS)}")
+    at += 1
     while at < len(words):
         word = words[at]
         if word in FLAGS:
@@ -493,9 +492,7 @@ def _hop(given, family, where):
 
 
 def _encap(given, where):
-    kind = given.get("type")
-    if kind not in ENCAPS:
-        raise ValueError(f"{where}encap: {kind!r} is none of {', '.join(ENCAPS)}")
+    kind = given["type"]
     family = 4 if kind == "ip" else 6
     for name in ("id", "dst"):
         if name not in given:
