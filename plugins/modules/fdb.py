@@ -17,7 +17,8 @@ description:
     Rows that the module writes on a VXLAN device carry a mark, the bit NUD_PROBE of their state, which tools do not
     show. A wanted row that exists without the mark gets it, which counts as a change. The kernel keeps one state, and
     so one mark, for all destinations of a MAC: where a flood list holds destinations that somebody else wrote, the
-    list stays unmarked, and the module's own destinations in it are counted as RV(rows.shared).
+    list stays unmarked, and the module's own destinations in it are counted as RV(rows.shared). A record in
+    C(/run/vtep.fabric/flood-lists) then tells which destinations are the module's.
   - >-
     Static rows that the module writes in a bridge's table are C(sticky), which is their mark. It also keeps a frame
     with a spoofed source MAC from moving the row to another port, which C(static) alone does not.
@@ -119,7 +120,8 @@ options:
     description:
       - What to remove of the rows that are not given, in the tables of the devices in O(dev). That is a VXLAN device's
         own table; for any other device the rows of that port in its bridge's table.
-      - V(owned) removes rows that carry the mark; in a bridge's table these are the static and sticky ones.
+      - V(owned) removes rows that carry the mark, and those of a flood list without it that are recorded as the module's;
+        in a bridge's table these are the static and sticky ones.
       - V(all) also removes rows without the mark, learned ones, and those of other programs. The row that the kernel
         keeps for a VXLAN device's own C(remote) or C(group) is never removed, nor are the permanent rows of a bridge,
         which are the host's own MACs.

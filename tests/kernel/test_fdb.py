@@ -12,6 +12,7 @@ import time
 import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.fdb import FdbResource, read_info
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.run import converge
+from ansible_collections.vtep.fabric.plugins.module_utils._daemons import flood_lists
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import fdb as kernel
 from ansible_collections.vtep.fabric.plugins.module_utils._model import fdb as model
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import (
@@ -34,6 +35,13 @@ def sh(*lines):
     for line in lines:
         done = subprocess.run(line.split(), check=True, capture_output=True, text=True)
     return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def records(tmp_path, monkeypatch):
+    """The records of flood lists, which are a host's, in a directory of the test's own."""
+    monkeypatch.setattr(flood_lists, "DIRECTORY", tmp_path / "flood-lists")
+    return lambda: sorted(path.name for path in (tmp_path / "flood-lists").glob("*"))
 
 
 @pytest.fixture(autouse=True)
@@ -185,12 +193,92 @@ def test_flood_lists(way_of_reading):
 def test_a_flood_list_that_others_write_to(way_of_reading):
     sh(f"bridge fdb append {ZERO} dev vxlan100 dst {B}")
     assert counts(f"{ZERO} dst {A}", purge="owned") == (1, 0, 0, 0)
-    assert counts(f"{ZERO} dst {C}", purge="owned") == (1, 0, 0, 0)
+    assert counts(f"{ZERO} dst {C}") == (1, 0, 0, 0)
     assert pairs() == [(ZERO, A), (ZERO, B), (ZERO, C)]
     assert states() == {ZERO: 0xC0}
     assert counts(f"{ZERO} dst {A}", state="absent") == (0, 0, 1, 0)
     assert counts(f"{ZERO} dst {C}", purge="all") == (0, 1, 1, 0)
     assert states() == {ZERO: 0xD0}
+
+
+def owned():
+    return {row["dst"]: row["owned"] for row in read_info({"dev": ["vxlan100"], "mac": [ZERO]})["fdb"]}
+
+
+def test_destinations_of_somebody_in_our_flood_list(way_of_reading, records):
+    """Appending takes our mark from the list; what is ours goes all the same, and what is theirs stays."""
+    assert counts(f"{ZERO} dst {A}\n{ZERO} dst {B}") == (2, 0, 0, 0)
+    sh(f"bridge fdb append {ZERO} dev vxlan100 dst {C}")
+    assert states() == {ZERO: 0xC0}
+    assert owned() == {A: True, B: True, C: False}
+    assert counts(f"{ZERO} dst {A}\n{ZERO} dst {B}", purge="owned") == (0, 0, 0, 2)
+    assert counts(f"{ZERO} dst {B}", purge="owned") == (0, 0, 1, 1)
+    assert owned() == {B: True, C: False}
+    assert counts("", purge="owned") == (0, 0, 1, 0)
+    assert owned() == {C: False}
+    assert records() == []
+    # Theirs gone, the list is ours again, with the mark.
+    assert counts(f"{ZERO} dst {A}") == (1, 0, 0, 0)
+    sh(f"bridge fdb del {ZERO} dev vxlan100 dst {C}")
+    assert counts(f"{ZERO} dst {A}", purge="owned") == (0, 1, 0, 0)
+    assert states() == {ZERO: 0xD0}
+
+
+def test_places_in_a_flood_list_are_more_than_addresses(way_of_reading):
+    sh("ip link add under0 type veth peer name under1")
+    ours = "\n".join(f"{ZERO} dst {A}{more}" for more in ("", " port 4790", " vni 200", " via under0"))
+    assert counts(ours) == (4, 0, 0, 0)
+    sh(f"bridge fdb append {ZERO} dev vxlan100 dst {A} port 4791")
+    assert counts("", purge="owned") == (0, 0, 4, 0)
+    assert [row["port"] for row in shown()] == [4791]
+
+
+def test_the_record_of_a_device_that_is_gone_counts_for_no_other(records):
+    run(f"{ZERO} dst {A}")
+    (first,) = records()
+    sh(
+        "ip link del vxlan100",
+        "ip link add vxlan100 type vxlan id 100 dstport 4789 local 2001:db8:9::1",
+        f"bridge fdb append {ZERO} dev vxlan100 dst {A}",
+    )
+    assert counts("", purge="owned") == (0, 0, 0, 0)
+    assert pairs() == [(ZERO, A)]
+    run(f"{ZERO} dst {B}")
+    assert len(records()) == 1
+    assert first not in records()
+
+
+def test_a_run_that_breaks_off_knows_what_it_wrote():
+    class Breaking(kernel.Fdb):
+        def write(self, operation, device):
+            super().write(operation, device)
+            raise KernelError("broken off", errno.EINTR)
+
+    resource = FdbResource()
+    resource.kernel = Breaking()
+    with pytest.raises(KernelError, match="broken off"):
+        run(f"{ZERO} dst {A}\n{ZERO} dst {B}", resource=resource)
+    sh(f"bridge fdb append {ZERO} dev vxlan100 dst {C}")
+    assert pairs() == [(ZERO, A), (ZERO, C)]
+    assert counts("", purge="owned") == (0, 0, 1, 0)
+    assert pairs() == [(ZERO, C)]
+
+
+def test_a_damaged_record_claims_nothing(records, tmp_path):
+    run(f"{ZERO} dst {A}")
+    sh(f"bridge fdb append {ZERO} dev vxlan100 dst {C}")
+    (name,) = records()
+    (tmp_path / "flood-lists" / name).write_text('{"lists": {"00": [["x"]]}}')
+    done = run("", purge="owned")
+    assert not done.changed
+    assert "is damaged" in done.warnings[0]
+    assert pairs() == [(ZERO, A), (ZERO, C)]
+
+
+def test_a_check_writes_no_record(records):
+    run(f"{ZERO} dst {A}", check=True)
+    run(f"{MAC} dst {A}")
+    assert records() == []
 
 
 def test_the_default_destination_of_the_device_stays():

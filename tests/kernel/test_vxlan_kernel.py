@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.fdb import FdbResource
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.run import converge
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.vxlan import Vxlans, info
+from ansible_collections.vtep.fabric.plugins.module_utils._daemons import flood_lists
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import link as adapter
 from ansible_collections.vtep.fabric.plugins.module_utils._model import link as base
 from ansible_collections.vtep.fabric.plugins.module_utils._model import vxlan as model
@@ -72,7 +73,8 @@ WITH = {
 
 
 @pytest.fixture(autouse=True)
-def _namespace():
+def _namespace(tmp_path, monkeypatch):
+    monkeypatch.setattr(flood_lists, "DIRECTORY", tmp_path / "flood-lists")
     with private():
         sh("ip link set lo up")
         sh("ip link add under0 mtu 1600 type veth peer name far0")
@@ -308,6 +310,20 @@ def test_a_new_destination_leaves_the_flood_list_to_its_owner(option, group):
     assert sorted(row[1] for row in fdb()) == sorted(["192.0.2.2", "192.0.2.3", "192.0.2.7", group])
     flood_list("")
     assert sorted(row[1] for row in fdb()) == sorted(["192.0.2.7", group])
+
+
+@pytest.mark.parametrize("theirs_first", [False, True])
+def test_a_conversion_takes_our_destinations_and_leaves_theirs(theirs_first):
+    """From a flood list to multicast, when somebody has appended a destination to the list, before or after us."""
+    vxlan(name="vxlan100", id=100, local="192.0.2.1", dev="under0", up=True)
+    theirs = "bridge fdb append 00:00:00:00:00:00 dev vxlan100 dst 192.0.2.8"
+    ours = "00:00:00:00:00:00 dst 192.0.2.2\n00:00:00:00:00:00 dst 192.0.2.3"
+    for step in (lambda: sh(theirs), lambda: flood_list(ours))[:: 1 if theirs_first else -1]:
+        step()
+    twice(vxlan, name="vxlan100", group="239.0.0.1")
+    assert sorted(row[1] for row in fdb()) == ["192.0.2.2", "192.0.2.3", "192.0.2.8", "239.0.0.1"]
+    flood_list("")
+    assert sorted(row[1] for row in fdb()) == ["192.0.2.8", "239.0.0.1"]
 
 
 def test_dev_cannot_be_taken_away_without_a_new_device():

@@ -32,6 +32,7 @@ class Kernel:
     """The VXLAN driver's table, by the rules of vxlan_fdb_update_existing and its neighbours."""
 
     def __init__(self, entries):
+        self.record = {}  # the host's, beside the kernel
         self.entries = {key: dataclasses.replace(entry, places=list(entry.places)) for key, entry in entries.items()}
 
     def found(self, mac):
@@ -64,6 +65,7 @@ class Kernel:
                 seen.different += [(at[mac], row) for row in rows]
             elif everything:
                 seen.strangers += rows
+        model.recall(seen, self.record)
         return seen
 
     def carry_out(self, made):
@@ -73,6 +75,14 @@ class Kernel:
                     self.delete(row)
                 else:
                     self.put(operation, *operation.table.row(row))
+        if made:
+            self.record.update((key, places) for (dev, key), places in made.ours.items())
+
+    def theirs(self, mac, *dsts):
+        """Somebody appends destinations with `bridge fdb append`."""
+        entry = self.entries.setdefault(mac, Entry([]))
+        entry.places += [place for place in places(*dsts) if place not in entry.places]
+        entry.state, entry.router, entry.marked = "permanent", False, False
 
     def delete(self, found):
         entry = self.entries[found.mac]
@@ -172,9 +182,82 @@ def test_a_flood_list_that_others_write_to_stays_unmarked():
     assert kernel.entries[model.ZERO] == Entry(places(B, A))
     assert run(kernel, table, purge="owned") == {"added": 0, "changed": 0, "removed": 0, "shared": 1}
     run(kernel, wanted(), purge="owned")
-    assert kernel.entries[model.ZERO] == Entry(places(B, A))
+    assert kernel.entries[model.ZERO] == Entry(places(B))
     run(kernel, table, purge="all")
     assert kernel.entries[model.ZERO] == Entry(places(A), marked=True)
+
+
+def test_destinations_of_somebody_and_ours_are_told_apart_without_the_mark():
+    kernel = Kernel({})
+    run(kernel, wanted((model.ZERO, way(A)), (model.ZERO, way(B))))
+    kernel.theirs(model.ZERO, C)
+    table = wanted((model.ZERO, way(B)))
+    assert run(kernel, table) == {"added": 0, "changed": 0, "removed": 0, "shared": 1}
+    assert run(kernel, table, purge="owned") == {"added": 0, "changed": 0, "removed": 1, "shared": 1}
+    assert kernel.entries[model.ZERO] == Entry(places(B, C))
+    assert run(kernel, wanted(), purge="owned")["removed"] == 1
+    assert kernel.entries == {model.ZERO: Entry(places(C))}
+    assert kernel.record == {model.ZERO: set()}
+
+
+def test_a_destination_that_was_there_is_not_ours_while_others_write_to_the_list():
+    kernel = Kernel({})
+    kernel.theirs(model.ZERO, A, B)
+    table = wanted((model.ZERO, way(A)), (model.ZERO, way(C)))
+    assert run(kernel, table, purge="owned") == {"added": 1, "changed": 0, "removed": 0, "shared": 2}
+    run(kernel, wanted(), purge="owned")
+    assert kernel.entries[model.ZERO].places == places(A, B)
+    # Nor does the record outlive what it tells of.
+    run(kernel, table)
+    run(kernel, wanted((model.ZERO, way(C))), "absent")
+    kernel.theirs(model.ZERO, C)
+    run(kernel, wanted(), purge="owned")
+    assert kernel.entries[model.ZERO].places == places(A, B, C)
+
+
+def test_the_mark_counts_before_the_record():
+    kernel = Kernel({model.ZERO: Entry(places(A, B), marked=True)})
+    kernel.record = {model.ZERO: set(places(A))}
+    run(kernel, wanted(), purge="owned")
+    assert kernel.entries == {}
+    kernel = Kernel({model.ZERO: Entry(places(A, B), extern=True)})
+    kernel.record = {model.ZERO: set(places(A, B))}
+    run(kernel, wanted(), purge="owned")
+    assert kernel.entries[model.ZERO].places == places(A, B)
+
+
+OURS, THEIRS = ["192.0.2.1", "192.0.2.2", "192.0.2.3"], ["198.51.100.1", "198.51.100.2"]
+STEPS = st.one_of(
+    st.tuples(st.just("ours"), st.sets(st.sampled_from(OURS)), st.sampled_from(["none", "owned"])),
+    st.tuples(st.just("absent"), st.sets(st.sampled_from(OURS)), st.none()),
+    st.tuples(st.just("append"), st.sampled_from(THEIRS), st.none()),
+    st.tuples(st.just("delete"), st.sampled_from(THEIRS), st.none()),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(STEPS, max_size=8))
+def test_a_purge_takes_exactly_our_destinations_whatever_happened(steps):
+    """We and somebody else write to one list in turns."""
+    kernel = Kernel({})
+    ours, theirs = set(), set()
+    for step, what, purge in steps:
+        if step == "ours":
+            run(kernel, wanted(*((model.ZERO, way(dst)) for dst in sorted(what))), purge=purge)
+            ours = what if purge == "owned" else ours | what
+        elif step == "absent":
+            run(kernel, wanted(*((model.ZERO, way(dst)) for dst in sorted(what))), "absent")
+            ours = ours - what
+        elif step == "append":
+            kernel.theirs(model.ZERO, what)
+            theirs.add(what)
+        elif what in theirs:
+            kernel.delete(next(found for found in kernel.found(model.ZERO) if found.way.dst == what))
+            theirs.remove(what)
+        there = kernel.entries[model.ZERO].places if model.ZERO in kernel.entries else []
+        assert set(there) == set(places(*ours, *theirs))
+    run(kernel, wanted(), purge="owned")
+    assert set(kernel.entries[model.ZERO].places if kernel.entries else []) == set(places(*theirs))
 
 
 def test_the_devices_own_destination_is_nobodys_to_purge():

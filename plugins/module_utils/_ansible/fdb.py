@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from itertools import chain, islice
 
+from .._daemons import flood_lists
 from .._kernel.fdb import Fdb, check_vias
 from .._model import fdb as model
 from .._model import values
@@ -47,6 +48,8 @@ class FdbResource(Resource):
         self.kernel = Fdb()
         self.devices = {}
         self.unfit = {}  # (device, table): why its rows cannot stand there, or not yet
+        self.records = {}  # device: which destinations of its flood lists are ours
+        self.damaged = []
 
     def close(self):
         self.kernel.close()
@@ -84,7 +87,12 @@ class FdbResource(Resource):
             if faults:  # an earlier task may be about to make the device fit, so only apply() can refuse it
                 self.unfit[key] = faults
             fit = None if faults or table.dev in desired.anew else device
-            pairs.append((table, self.kernel.look(table, fit, key in purged, desired.state == "present")))
+            seen = self.kernel.look(table, fit, key in purged, desired.state == "present")
+            if fit and table.target == model.SELF:
+                self.records[table.dev], damaged = flood_lists.load(self.kernel.identity(device))
+                self.damaged += [damaged] if damaged else []
+                model.recall(seen, self.records[table.dev])
+            pairs.append((table, seen))
         return pairs
 
     def _purged(self, name, wanted):
@@ -103,8 +111,23 @@ class FdbResource(Resource):
             faults += check_vias(table)
         if faults:
             raise InputError(faults)
+        after = {}
+        for (dev, key), places in plan.ours.items():
+            after.setdefault(dev, {})[key] = places
+        # Before the kernel has them, so that a run that breaks off knows what it wrote.
+        for dev, lists in after.items():
+            had = self.records.get(dev, {})
+            self._record(dev, {**had, **{key: places | had.get(key, set()) for key, places in lists.items()}})
         for operation in plan.operations:
             self.kernel.write(operation, self.devices[operation.table.dev])
+        for dev, lists in after.items():
+            self._record(dev, {**self.records[dev], **lists})
+
+    def _record(self, dev, lists):
+        lists = {key: places for key, places in lists.items() if places}
+        if lists != self.records.get(dev, {}):
+            flood_lists.store(self.kernel.identity(self.devices[dev]), dev, lists)
+        self.records[dev] = lists
 
     def verify(self, desired, plan):
         """Ask the kernel for every row that was touched; what a second plan would do is what is wrong."""
@@ -164,7 +187,7 @@ class FdbResource(Resource):
 
     def _warnings(self):
         faults = list(dict.fromkeys(chain.from_iterable(self.unfit.values())))
-        return ["counted as an empty table: " + "; ".join(bounded(faults))] if faults else []
+        return self.damaged + (["counted as an empty table: " + "; ".join(bounded(faults))] if faults else [])
 
 
 def _new(made):
@@ -180,6 +203,23 @@ def read_info(params):
         raise InputError(faults)
     kernel = Fdb()
     try:
-        return {"fdb": kernel.rows(devs, macs)}
+        rows = kernel.rows(devs, macs)
+        records = {}
+        for row in rows:
+            if not (row["owned"] or row["extern_learn"] or row["default"]) and row["target"] == model.SELF:
+                row["owned"] = _recorded(kernel, row, records)
+        return {"fdb": rows}
     finally:
         kernel.close()
+
+
+def _recorded(kernel, row, records):
+    """Whether the host's record says that a row without the mark is ours."""
+    dev, mac = row["dev"], bytes.fromhex(row["mac"].replace(":", ""))
+    if not model.is_flood(mac):
+        return False
+    if dev not in records:
+        device = kernel.device(dev)
+        records[dev] = flood_lists.load(kernel.identity(device))[0] if device else {}
+    way = model.Way(dev, **{name: row.get(name) for name in ("src_vni", "dst", "vni", "port", "via", "nhid")})
+    return way.place() in records[dev].get(mac + way.key(), ())

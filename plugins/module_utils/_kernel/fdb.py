@@ -91,6 +91,7 @@ _LLADDR = codec.ATTRIBUTE.pack(10, NDA_LLADDR)
 _CACHEINFO = codec.ATTRIBUTE.pack(TAIL, NDA_CACHEINFO)
 _ERROR = codec.U16.pack(codec.NLMSG_ERROR)
 SO_ATTACH_FILTER = 26
+SO_NETNS_COOKIE = 71
 
 
 class Fdb:
@@ -162,6 +163,14 @@ class Fdb:
             except OSError:
                 self._names[index] = f"ifindex {index}"
         return self._names[index]
+
+    def identity(self, device):
+        """What tells a device from every other one of this boot, also from one that has its name or index later."""
+        try:
+            space = codec.number(self.socket.socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8))
+        except OSError:  # kernels before 5.14
+            space = f"net:{os.stat('/proc/thread-self/ns/net').st_ino}"  # noqa: PTH116 (as plain as the rest here)
+        return f"{space}-{device.index}"
 
     # Reading
 

@@ -104,6 +104,7 @@ class Found:
     nud: int = 0  # ndm_state, and
     flags: int = 0  # ndm_flags as they came
     owned: bool = False  # carries the collection's mark
+    recorded: bool = False  # a destination of a flood list without the mark, which the host's record says is ours
     extern_learn: bool = False
     default: bool = False  # the VXLAN device's own default destination
     attributes: bytes = b""  # what names the row to the kernel when it is to be deleted
@@ -173,6 +174,17 @@ class Seen:
     copies: list = field(default_factory=list)  # (position, Found): the same MAC in a VLAN, of a row without VLAN
     floods: dict = field(default_factory=dict)  # key -> [Found]: each MAC with several destinations that is there
     strangers: list = field(default_factory=list)  # Found that nobody wants; only after a complete read
+
+
+def recall(seen, record):
+    """Set `recorded` in the flood lists of Seen. record: {key: the places that are ours}. The mark counts first."""
+    for key, rows in seen.floods.items():
+        places = record.get(key, ())
+        if places and not any(found.owned or found.extern_learn for found in rows):
+            seen.floods[key] = [
+                replace(found, recorded=True) if found.way.place() in places and not found.default else found
+                for found in rows
+            ]
 
 
 @dataclass

@@ -22,6 +22,7 @@ class Plan:
     removed: list = field(default_factory=list)  # Found
     shared: list = field(default_factory=list)  # (table, position) in flood lists that others write to as well
     refused: list = field(default_factory=list)
+    ours: dict = field(default_factory=dict)  # (device, key of a flood list): the places in it that will be ours
 
     def __bool__(self):
         return bool(self.operations)
@@ -55,7 +56,11 @@ def purgeable(found, purge):
     hosts_own = found.way.target == MASTER and found.way.state == "permanent"
     if purge == "none" or found.default or hosts_own:
         return False
-    return purge == "all" or found.owned
+    return purge == "all" or found.owned or found.recorded
+
+
+def _ours(rows):
+    return {found.way.place() for found in rows if (found.owned or found.recorded) and not found.default}
 
 
 def _present(made, wanted, seen, purge):
@@ -99,9 +104,13 @@ def _present(made, wanted, seen, purge):
     for i in floods:
         lists.setdefault(keys[i], []).append(i)
     for key, positions in lists.items():
-        _flood(made, wanted, positions, seen.floods.get(key, []), normal, purge)
-    strangers = seen.strangers + [found for key, rows in seen.floods.items() if key not in lists for found in rows]
-    doomed = [found for found in strangers if purgeable(found, purge)]
+        _flood(made, wanted, positions, key, seen.floods.get(key, []), normal, purge)
+    doomed = [found for found in seen.strangers if purgeable(found, purge)]
+    for key, rows in seen.floods.items():
+        if key not in lists:
+            gone = [found for found in rows if purgeable(found, purge)]
+            made.ours[wanted.dev, key] = _ours(rows) - _ours(gone)
+            doomed += gone
     made.removed += doomed
     made.add(DELETE, wanted, doomed)
 
@@ -110,8 +119,10 @@ def _as_wanted(found, way):
     return found.way == way and not found.extern_learn and (found.owned or way.target == MASTER)
 
 
-def _flood(made, wanted, positions, rows, normal, purge):
-    """One MAC with all its destinations. The kernel keeps one state, so one mark, for all of them."""
+def _flood(made, wanted, positions, key, rows, normal, purge):
+    """One MAC with all its destinations. The kernel keeps one state, so one mark, for all of them; the host's record
+    says which of them are ours where the mark cannot.
+    """
     if any(found.extern_learn for found in rows) and purge != "all":
         made.refused += [found.text() for found in rows]
         return
@@ -120,11 +131,14 @@ def _flood(made, wanted, positions, rows, normal, purge):
     added = [i for place, i in places.items() if place not in there]
     others = [found for place, found in there.items() if place not in places and not found.default]
     doomed = [found for found in others if purgeable(found, purge)]
+    ours = _ours(rows) - _ours(doomed)
     keep = None
     if len(doomed) < len(others) and not others[0].owned:
         keep = rows[0]  # marking the list would claim destinations that are not ours
         made.shared += [(wanted, i) for i in positions]
+        made.ours[wanted.dev, key] = ours.union(place for place in places if place not in there)
     else:
+        made.ours[wanted.dev, key] = ours.union(places)
         way = normal[wanted.index[positions[0]]]
         stale = [f for f in rows if not f.owned or (f.way.state, f.way.router) != (way.state, way.router)]
         kept = [(places[found.way.place()], found) for found in stale if found.way.place() in places]
@@ -146,6 +160,7 @@ def _absent(made, wanted, seen):
     if seen.floods:
         keys = wanted.keys()
         matches += [(wanted.row(i)[1], found) for i in wanted.floods() for found in seen.floods.get(keys[i], [])]
+        made.ours.update(((wanted.dev, key), _ours(rows)) for key, rows in seen.floods.items())
     gone = []
     for way, found in matches:
         # A row without a destination means the MAC with all its destinations.
@@ -156,5 +171,6 @@ def _absent(made, wanted, seen):
             made.refused.append(found.text())
         else:
             gone.append(found)
+            made.ours.get((wanted.dev, found.mac + found.way.key()), set()).discard(found.way.place())
     made.removed += gone
     made.add(DELETE, wanted, gone)
