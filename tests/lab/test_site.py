@@ -8,105 +8,102 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
-import uuid
-from pathlib import Path
 
 import pytest
+from driver import ROOT, Fabric, Ping
 
-ROOT = Path(__file__).parents[2]
-PROGRAM = ROOT / "roles" / "lab" / "files" / "lab.py"
 VTEPS = ("s1", "s2", "s3")
-# Each ordered pair of variants once.
-TOUR = (
-    "unicast-static-flood", "unicast-static-l2", "multicast", "unicast-static-flood", "multicast", "unicast-static-l2",
-    "unicast-static-flood",
+VARIANTS = (
+    "multicast", "unicast-static-flood", "unicast-static-l2", "unicast-static-nd", "unicast-static-rsc", "unicast-routing",
 )  # fmt: skip
+LIVE = set(VARIANTS[:3])  # between these the kernel changes a VXLAN device in place
+
+
+def circuit(names):
+    """A round trip that goes from each name to each other one exactly once (an Eulerian circuit, by Hierholzer)."""
+    ahead = {name: [other for other in names if other != name] for name in names}
+    path, done = [names[0]], []
+    while path:
+        if ahead[path[-1]]:
+            path.append(ahead[path[-1]].pop())
+        else:
+            done.append(path.pop())
+    return done[::-1]
+
+
+TOUR = circuit(VARIANTS)
+
+# An operator's own things on a host, beside and in the way of the fabric's.
+OWN = r"""
+ip link add own0 type veth peer name own1
+ip link add own2 type bridge
+ip link add own3 type vxlan id 9999 dstport 4790 local 203.0.113.77
+ip link set own0 master own2 alias "the operator's"
+ip link set own0 up; ip link set own1 up; ip link set own2 up; ip link set own3 up
+ip addr add 198.18.0.1/24 dev own2; ip addr add 198.18.1.1/32 dev lo; ip addr add 2001:db8:5::1/64 dev own2 nodad
+bridge fdb append 00:00:00:00:00:00 dev own3 dst 203.0.113.88
+bridge fdb add 02:00:00:00:09:09 dev own3 dst 203.0.113.88
+bridge fdb add 02:00:00:00:09:10 dev own0 master static
+ip neigh add 198.18.0.9 lladdr 02:00:00:00:09:09 dev own2 nud permanent
+ip neigh add proxy 198.18.0.10 dev own2; ip neigh add proxy 2001:db8:5::10 dev own2
+ip route add 198.18.2.0/24 via 198.18.0.9; ip route add 198.18.3.0/24 via 198.18.0.9 table 77 proto static
+ip rule add from 198.18.0.0/24 lookup 77 priority 900
+sysctl -q -w net.ipv4.conf.own2.proxy_arp=1 net.ipv4.conf.eth1.proxy_arp=1 net.ipv6.conf.eth0.accept_ra=2
+nft add table inet own; nft add chain inet own input '{ type filter hook input priority 0; }'
+nft add rule inet own input iifname own2 counter drop
+vtysh -c 'configure terminal' -c 'route-map OWN permit 10' -c 'exit' -c 'ip prefix-list OWN seq 5 permit 198.18.0.0/15'
+"""
 
 # What a host had before the collection came. Counters, indexes and ages are left out, and what FRR's daemons note in
 # /var/lib/frr by themselves: sequence numbers, which must not go back.
 SNAPSHOT = r"""
-ip -d -o link | sed -E 's/^[0-9]+: //; s/@if[0-9]+//; s/ promiscuity [0-9]+ / /; s/ allmulti [0-9]+ / /'
+ip -d -o link | sed -E 's/^[0-9]+: //; s/@if[0-9]+//; s/ (promiscuity|allmulti) [0-9]+ / /g; s/[a-z_]+_timer +[0-9.]+//g'
 ip -o addr | sed -E 's/^[0-9]+: //; s/valid_lft.*//'
 ip -4 route show table all; ip -6 route show table all | sed -E 's/ expires [0-9a-z]+//'
-ip neigh show nud permanent; ip neigh show proxy; bridge fdb
-nft list ruleset
+ip -4 rule; ip -6 rule
+ip neigh show nud permanent; ip -4 neigh show proxy; ip -6 neigh show proxy; bridge fdb
+nft list ruleset | sed -E 's/packets [0-9]+ bytes [0-9]+//'
 sysctl -a 2>/dev/null | grep -E '^net\.(ipv[46]|bridge)\.' | grep -vE 'stable_secret|random|tcp_mem|udp_mem|\.mtu = '
-systemctl list-unit-files --no-pager --no-legend
+systemctl list-unit-files --no-pager --no-legend; systemctl list-units --type=service --state=running --no-pager --no-legend --plain
 vtysh -c 'show running-config'
 find /etc /var/lib -xdev -type f -not -path '*/systemd/*' -not -path '/var/lib/frr/*' -not -name '.updated' | sort | xargs sha256sum
 """
 
+# What a variant puts into a host, as other people's tools tell it; without what traffic teaches the kernel.
+STATE = r"""
+bridge fdb show dev vxlan100 | grep ' self permanent'
+bridge vni show 2>/dev/null
+ip neigh show nud permanent; ip -4 neigh show proxy; ip -6 neigh show proxy
+ip -4 route show table all proto 118; ip -6 route show table all proto 118; ip -4 rule; ip -6 rule
+nft list ruleset | sed -E 's/packets [0-9]+ bytes [0-9]+//'
+sysctl -a 2>/dev/null | grep -E '^net\.ipv[46]\.(conf|neigh)\.' | grep -vE 'stable_secret|\.mtu = '
+systemctl list-units --type=service --state=running --no-pager --no-legend --plain
+"""
 
-class Fabric:
-    def __init__(self, directory):
-        self.prefix = f"t{uuid.uuid4().hex[:8]}"
-        self.record = directory / "record.json"
 
-    def command(self, *arguments):
-        playbook = Path(sys.executable).parent / "ansible-playbook"
-        return [str(playbook), "-i", str(ROOT / "inventories" / "lab"), "-e", f"lab_prefix={self.prefix}", *arguments]
-
-    def environment(self):
-        return {
-            **os.environ,
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "callback_plugins"),
-            "ANSIBLE_CALLBACKS_ENABLED": "record",
-            "RECORD_FILE": str(self.record),
+def overlay(fabric):
+    """What a variant puts into each host, as other people's tools tell it."""
+    found = {}
+    for host in VTEPS:
+        devices = json.loads(fabric.run(host, "ip -j -d link show"))
+        kept = {
+            # What iproute2 tells of a bridge beside this is its spanning tree's timers and addresses.
+            d["ifname"]: (
+                d.get("master"),
+                d.get("ifalias"),
+                d["mtu"],
+                kind == "vxlan" and d["linkinfo"]["info_data"],
+            )
+            for d in devices
+            if (kind := d.get("linkinfo", {}).get("info_kind")) in ("vxlan", "bridge")
         }
+        found[host] = (kept, sorted(fabric.run(host, STATE).splitlines()))
+    return found
 
-    def play(self, *arguments, fails=False):
-        """Run playbooks; {(task, host): (changed, diff)} of what changed."""
-        done = subprocess.run(
-            self.command(*arguments), cwd=ROOT, env=self.environment(), capture_output=True, text=True, check=False
-        )
-        assert bool(done.returncode) == fails, done.stdout + done.stderr
-        tasks = json.loads(self.record.read_text())["tasks"]
-        return {
-            (task["name"], host): result["diff"]
-            for task in tasks
-            for host, result in task["hosts"].items()
-            if result["changed"]
-        }
 
-    def site(self, variant, *arguments):
-        return self.play("site.yml", "-e", f"variant={variant}", "--diff", *arguments)
-
-    def verify(self, variant):
-        self.play("playbooks/verify.yml", "-e", f"variant={variant}", "-e", f"verify_report_file={self.record}.verify")
-
-    def run(self, host, script):
-        command = [sys.executable, PROGRAM, "shell", self.prefix, host, "sh", "-c", script]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-    def overlay(self):
-        """What a variant puts into the kernel, without learned entries, which other people's tools tell."""
-        found = {}
-        for host in VTEPS:
-            devices = json.loads(self.run(host, "ip -j -d link show"))
-            kept = {
-                # What iproute2 tells of a bridge beside this is its spanning tree's timers and addresses.
-                d["ifname"]: (
-                    d.get("master"),
-                    d.get("ifalias"),
-                    d["mtu"],
-                    kind == "vxlan" and d["linkinfo"]["info_data"],
-                )
-                for d in devices
-                if (kind := d.get("linkinfo", {}).get("info_kind")) in ("vxlan", "bridge")
-            }
-            rows = [
-                line
-                for line in self.run(host, "bridge fdb show dev vxlan100").splitlines()
-                if " self permanent" in line
-            ]
-            found[host] = (kept, sorted(rows), self.run(host, "nft list ruleset"))
-        return found
-
-    def snapshot(self):
-        return {host: sorted(self.run(host, SNAPSHOT).splitlines()) for host in VTEPS}
+def snapshot(fabric):
+    return {host: sorted(fabric.run(host, SNAPSHOT).splitlines()) for host in VTEPS}
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +111,18 @@ def fabric(tmp_path_factory):
     fabric = Fabric(tmp_path_factory.mktemp("site"))
     try:
         fabric.play("playbooks/lab_up.yml")
-        fabric.before = fabric.snapshot()
+        for host in VTEPS:
+            fabric.run(host, "set -e" + OWN)
+        fabric.before = snapshot(fabric)
         fabric.states = {}
+        fabric.losses = {}
         yield fabric
     finally:
         fabric.play("playbooks/lab_down.yml")
 
 
 def without_bridge_address(changes):
+    """A bridge takes the lowest MAC address of its ports, so its own changes with them."""
     return {key: re.sub(r"br100 address \S+", "br100 address", json.dumps(diff)) for key, diff in changes.items()}
 
 
@@ -130,41 +131,53 @@ def test_an_unknown_variant_is_refused_and_the_known_are_named(fabric):
     messages = [
         h["msg"] for t in json.loads(fabric.record.read_text())["tasks"] for h in t["hosts"].values() if h["failed"]
     ]
-    assert all(
-        name in str(messages) for name in ("unicast-flood", "multicast", "unicast-static-flood", "unicast-static-l2")
-    )
-    assert fabric.snapshot() == fabric.before
+    assert all(name in str(messages) for name in ("unicast-flood", *VARIANTS))
+    assert snapshot(fabric) == fabric.before
 
 
 def test_check_mode_changes_nothing_and_predicts_the_first_run(fabric):
     predicted = fabric.site(TOUR[0], "--check")
-    assert fabric.snapshot() == fabric.before
+    assert snapshot(fabric) == fabric.before
     assert predicted
     assert fabric.site(TOUR[0]) == predicted
     fabric.verify(TOUR[0])
-    fabric.states[TOUR[0]] = fabric.overlay()
+    fabric.states[TOUR[0]] = overlay(fabric)
+
+
+def test_the_tour_goes_from_each_variant_to_each_other():
+    pairs = list(zip(TOUR, TOUR[1:]))
+    assert len(pairs) == len(set(pairs)) == len(VARIANTS) * (len(VARIANTS) - 1)
 
 
 @pytest.mark.parametrize(("old", "new"), list(zip(TOUR, TOUR[1:])))
-def test_conversion_is_predicted_leaves_nothing_and_is_done_once(fabric, old, new):
+def test_conversion_is_predicted_and_leaves_nothing(fabric, old, new):
     predicted = fabric.site(new, "--check")
     assert predicted
-    assert fabric.site(new) == predicted
-    assert fabric.site(new) == {}
-    assert fabric.overlay() == fabric.states.setdefault(new, fabric.overlay()), f"{old} left something behind"
+    with Ping(fabric, "h1", "2001:db8:ff::11") as six, Ping(fabric, "h1", "192.0.2.11") as four:
+        done = fabric.site(new)
+    assert without_bridge_address(done) == without_bridge_address(predicted)
+    assert overlay(fabric) == fabric.states.setdefault(new, overlay(fabric)), f"{old} left something behind"
+    fabric.losses[f"{old} to {new}"] = {"IPv6": six.lost, "IPv4": four.lost, "sent": six.sent}
+    assert six.lost < six.sent
+    assert four.lost < four.sent
+    if {old, new} <= LIVE:
+        assert six.lost == four.lost == 0
 
 
 def test_the_tour_ends_in_a_working_fabric(fabric):
+    """And tells the pings lost on the way, of 100 a second, which docs/variants.md has."""
     assert fabric.site(TOUR[-1], "--check") == {}
     fabric.verify(TOUR[-1])
+    path = ROOT / "build" / "conversions.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(fabric.losses, indent=1) + "\n")
 
 
 def test_teardown_leaves_the_hosts_as_they_were(fabric):
     predicted = fabric.play("playbooks/teardown.yml", "--check", "--diff")
     done = fabric.play("playbooks/teardown.yml", "--diff")
-    # A bridge takes the lowest MAC address of its ports, so its own changes when the VXLAN device goes before it.
     assert without_bridge_address(done) == without_bridge_address(predicted)
-    assert fabric.snapshot() == fabric.before
+    assert snapshot(fabric) == fabric.before
     assert fabric.play("playbooks/teardown.yml") == {}
 
 
@@ -180,5 +193,5 @@ def test_a_killed_run_is_completed_by_the_next(fabric):
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     assert fabric.site(TOUR[0])
-    assert fabric.overlay() == fabric.states[TOUR[0]]
+    assert overlay(fabric) == fabric.states[TOUR[0]]
     fabric.verify(TOUR[0])

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Drives site.yml on a lab as a user does, and keeps what it told."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = ROOT / "roles" / "lab" / "files" / "lab.py"
+
+
+class Fabric:
+    """A lab of a prefix of its own, and the playbooks that build a fabric on it."""
+
+    def __init__(self, directory, inventory=ROOT / "inventories" / "lab"):
+        self.prefix = f"t{uuid.uuid4().hex[:8]}"
+        self.inventory = inventory
+        self.record = directory / "record.json"
+
+    def command(self, *arguments):
+        playbook = Path(sys.executable).parent / "ansible-playbook"
+        return [str(playbook), "-i", str(self.inventory), "-e", f"lab_prefix={self.prefix}", *arguments]
+
+    def environment(self):
+        return {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "callback_plugins"),
+            "ANSIBLE_CALLBACKS_ENABLED": "record",
+            "RECORD_FILE": str(self.record),
+        }
+
+    def play(self, *arguments, fails=False):
+        """Run playbooks; {(task, host): (changed, diff)} of what changed."""
+        done = subprocess.run(
+            self.command(*arguments), cwd=ROOT, env=self.environment(), capture_output=True, text=True, check=False
+        )
+        assert bool(done.returncode) == fails, done.stdout + done.stderr
+        tasks = json.loads(self.record.read_text())["tasks"]
+        return {
+            (task["name"], host): result["diff"]
+            for task in tasks
+            for host, result in task["hosts"].items()
+            if result["changed"]
+        }
+
+    def site(self, variant, *arguments):
+        return self.play("site.yml", "-e", f"variant={variant}", "--diff", *arguments)
+
+    def verify(self, variant):
+        self.play("playbooks/verify.yml", "-e", f"variant={variant}", "-e", f"verify_report_file={self.record}.verify")
+
+    def run(self, host, script):
+        command = [sys.executable, PROGRAM, "shell", self.prefix, host, "sh", "-c", script]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+class Ping:
+    """Pings from one endpoint to another, 100 a second, from `with` on until its end; `lost` then counts them."""
+
+    def __init__(self, fabric, host, address):
+        command = ["shell", fabric.prefix, host, "ping", "-n", "-q", "-i", "0.01", "-W", "1", address]
+        self.command = [sys.executable, PROGRAM, *command]
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *error):
+        self.process.send_signal(signal.SIGINT)
+        told = self.process.communicate()[0].replace(",", "").split()
+        self.sent = int(told[told.index("packets") - 1])
+        self.lost = self.sent - int(told[told.index("received") - 1])
