@@ -15,7 +15,14 @@ from suite_host import INSIDE, SuiteHost, needs_image
 
 # Python, pyroute2 and iproute2 of the suites that are to be supported, so that nobody takes other versions for them.
 VERSIONS = {"bookworm": ("3.11", "0.7.2", "6.1.0"), "trixie": ("3.13", "0.7.7", "6.15.0")}
-FILES = ("test_link_kernel.py", "test_vxlan_kernel.py", "test_fdb.py", "test_isolation.py", "test_host_info_kernel.py")
+FILES = (
+    "test_link_kernel.py",
+    "test_vxlan_kernel.py",
+    "test_fdb.py",
+    "test_isolation.py",
+    "test_isolation_routed.py",
+    "test_host_info_kernel.py",
+)
 LOCAL = "import site; print(site.getsitepackages()[0])"
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin",
