@@ -455,6 +455,7 @@ def test_a_vni_in_use():
         with pytest.raises(KernelError) as told:
             vxlan(name="vxlan2", vnis=[99, 100, 102])
         assert str(told.value).startswith("vxlan2: add VNI 99-100: VNI in use")
+        sh("ip -n vxlantest link del vxlan1")
     finally:
         sh("ip netns del vxlantest")
     twice(vxlan, name="vxlan2", vnis=[99, 100, 102])

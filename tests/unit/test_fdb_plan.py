@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._model import fdb as model
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import RefusedError
-from ansible_collections.vtep.fabric.plugins.module_utils._plan.fdb import plan
+from ansible_collections.vtep.fabric.plugins.module_utils._plan.fdb import ours, plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,7 +65,7 @@ class Kernel:
                 seen.different += [(at[mac], row) for row in rows]
             elif everything:
                 seen.strangers += rows
-        model.recall(seen, self.record)
+        model.recall(seen, lambda: self.record)
         return seen
 
     def carry_out(self, made):
@@ -76,7 +76,7 @@ class Kernel:
                 else:
                     self.put(operation, *operation.table.row(row))
         if made:
-            self.record.update((key, places) for (dev, key), places in made.ours.items())
+            self.record.update(ours(made).get("vxlan100", {}))
 
     def theirs(self, mac, *dsts):
         """Somebody appends destinations with `bridge fdb append`."""
@@ -240,14 +240,14 @@ STEPS = st.one_of(
 def test_a_purge_takes_exactly_our_destinations_whatever_happened(steps):
     """We and somebody else write to one list in turns."""
     kernel = Kernel({})
-    ours, theirs = set(), set()
+    mine, theirs = set(), set()
     for step, what, purge in steps:
         if step == "ours":
             run(kernel, wanted(*((model.ZERO, way(dst)) for dst in sorted(what))), purge=purge)
-            ours = what if purge == "owned" else ours | what
+            mine = what if purge == "owned" else mine | what
         elif step == "absent":
             run(kernel, wanted(*((model.ZERO, way(dst)) for dst in sorted(what))), "absent")
-            ours = ours - what
+            mine = mine - what
         elif step == "append":
             kernel.theirs(model.ZERO, what)
             theirs.add(what)
@@ -255,7 +255,7 @@ def test_a_purge_takes_exactly_our_destinations_whatever_happened(steps):
             kernel.delete(next(found for found in kernel.found(model.ZERO) if found.way.dst == what))
             theirs.remove(what)
         there = kernel.entries[model.ZERO].places if model.ZERO in kernel.entries else []
-        assert set(there) == set(places(*ours, *theirs))
+        assert set(there) == set(places(*mine, *theirs))
     run(kernel, wanted(), purge="owned")
     assert set(kernel.entries[model.ZERO].places if kernel.entries else []) == set(places(*theirs))
 

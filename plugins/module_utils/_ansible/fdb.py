@@ -48,7 +48,7 @@ class FdbResource(Resource):
         self.kernel = Fdb()
         self.devices = {}
         self.unfit = {}  # (device, table): why its rows cannot stand there, or not yet
-        self.records = {}  # device: which destinations of its flood lists are ours
+        self.records = {}  # device: what the host's record says of its flood lists
         self.damaged = []
 
     def close(self):
@@ -88,10 +88,7 @@ class FdbResource(Resource):
                 self.unfit[key] = faults
             fit = None if faults or table.dev in desired.anew else device
             seen = self.kernel.look(table, fit, key in purged, desired.state == "present")
-            if fit and table.target == model.SELF:
-                self.records[table.dev], damaged = flood_lists.load(self.kernel.identity(device))
-                self.damaged += [damaged] if damaged else []
-                model.recall(seen, self.records[table.dev])
+            model.recall(seen, lambda dev=table.dev: self._recorded(dev))
             pairs.append((table, seen))
         return pairs
 
@@ -111,21 +108,25 @@ class FdbResource(Resource):
             faults += check_vias(table)
         if faults:
             raise InputError(faults)
-        after = {}
-        for (dev, key), places in plan.ours.items():
-            after.setdefault(dev, {})[key] = places
-        # Before the kernel has them, so that a run that breaks off knows what it wrote.
+        after = planner.ours(plan)
+        # Before the kernel has them, so that what a run wrote that broke off is known.
         for dev, lists in after.items():
-            had = self.records.get(dev, {})
+            had = self._recorded(dev)
             self._record(dev, {**had, **{key: places | had.get(key, set()) for key, places in lists.items()}})
         for operation in plan.operations:
             self.kernel.write(operation, self.devices[operation.table.dev])
         for dev, lists in after.items():
-            self._record(dev, {**self.records[dev], **lists})
+            self._record(dev, {**self._recorded(dev), **lists})
+
+    def _recorded(self, dev):
+        if dev not in self.records:
+            self.records[dev], damaged = flood_lists.load(self.kernel.identity(self.devices[dev]))
+            self.damaged += [damaged] if damaged else []
+        return self.records[dev]
 
     def _record(self, dev, lists):
         lists = {key: places for key, places in lists.items() if places}
-        if lists != self.records.get(dev, {}):
+        if lists != self.records[dev]:
             flood_lists.store(self.kernel.identity(self.devices[dev]), dev, lists)
         self.records[dev] = lists
 

@@ -176,15 +176,18 @@ class Seen:
     strangers: list = field(default_factory=list)  # Found that nobody wants; only after a complete read
 
 
-def recall(seen, record):
-    """Set `recorded` in the flood lists of Seen. record: {key: the places that are ours}. The mark counts first."""
+def recall(seen, load):
+    """Set `recorded` in the flood lists of Seen that have no mark. load() gives {key: the places that are ours}."""
+    record = None
     for key, rows in seen.floods.items():
+        if rows[0].owned or rows[0].extern_learn:  # the rows of a list share their state
+            continue
+        record = load() if record is None else record
         places = record.get(key, ())
-        if places and not any(found.owned or found.extern_learn for found in rows):
-            seen.floods[key] = [
-                replace(found, recorded=True) if found.way.place() in places and not found.default else found
-                for found in rows
-            ]
+        seen.floods[key] = [
+            replace(found, recorded=True) if found.way.place() in places and not found.default else found
+            for found in rows
+        ]
 
 
 @dataclass

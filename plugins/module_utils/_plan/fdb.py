@@ -22,7 +22,7 @@ class Plan:
     removed: list = field(default_factory=list)  # Found
     shared: list = field(default_factory=list)  # (table, position) in flood lists that others write to as well
     refused: list = field(default_factory=list)
-    ours: dict = field(default_factory=dict)  # (device, key of a flood list): the places in it that will be ours
+    lists: list = field(default_factory=list)  # (device, key of a flood list, Found in it, those that go, our places)
 
     def __bool__(self):
         return bool(self.operations)
@@ -57,6 +57,14 @@ def purgeable(found, purge):
     if purge == "none" or found.default or hosts_own:
         return False
     return purge == "all" or found.owned or found.recorded
+
+
+def ours(made):
+    """{device: {key of a flood list: the places in it that are ours after the run}}, as far as lists were looked at."""
+    told = {}
+    for dev, key, rows, gone, places in made.lists:
+        told.setdefault(dev, {})[key] = (_ours(rows) - _ours(gone)).union(places)
+    return told
 
 
 def _ours(rows):
@@ -109,7 +117,7 @@ def _present(made, wanted, seen, purge):
     for key, rows in seen.floods.items():
         if key not in lists:
             gone = [found for found in rows if purgeable(found, purge)]
-            made.ours[wanted.dev, key] = _ours(rows) - _ours(gone)
+            made.lists.append((wanted.dev, key, rows, gone, ()))
             doomed += gone
     made.removed += doomed
     made.add(DELETE, wanted, doomed)
@@ -131,14 +139,13 @@ def _flood(made, wanted, positions, key, rows, normal, purge):
     added = [i for place, i in places.items() if place not in there]
     others = [found for place, found in there.items() if place not in places and not found.default]
     doomed = [found for found in others if purgeable(found, purge)]
-    ours = _ours(rows) - _ours(doomed)
     keep = None
     if len(doomed) < len(others) and not others[0].owned:
         keep = rows[0]  # marking the list would claim destinations that are not ours
         made.shared += [(wanted, i) for i in positions]
-        made.ours[wanted.dev, key] = ours.union(place for place in places if place not in there)
+        made.lists.append((wanted.dev, key, rows, doomed, [place for place in places if place not in there]))
     else:
-        made.ours[wanted.dev, key] = ours.union(places)
+        made.lists.append((wanted.dev, key, rows, doomed, places))
         way = normal[wanted.index[positions[0]]]
         stale = [f for f in rows if not f.owned or (f.way.state, f.way.router) != (way.state, way.router)]
         kept = [(places[found.way.place()], found) for found in stale if found.way.place() in places]
@@ -160,8 +167,7 @@ def _absent(made, wanted, seen):
     if seen.floods:
         keys = wanted.keys()
         matches += [(wanted.row(i)[1], found) for i in wanted.floods() for found in seen.floods.get(keys[i], [])]
-        made.ours.update(((wanted.dev, key), _ours(rows)) for key, rows in seen.floods.items())
-    gone = []
+    gone, of_lists = [], {}
     for way, found in matches:
         # A row without a destination means the MAC with all its destinations.
         everything = way.dst is None and way.nhid is None
@@ -171,6 +177,7 @@ def _absent(made, wanted, seen):
             made.refused.append(found.text())
         else:
             gone.append(found)
-            made.ours.get((wanted.dev, found.mac + found.way.key()), set()).discard(found.way.place())
+            of_lists.setdefault(found.mac + found.way.key(), []).append(found)
+    made.lists += [(wanted.dev, key, rows, of_lists.get(key, ()), ()) for key, rows in seen.floods.items()]
     made.removed += gone
     made.add(DELETE, wanted, gone)
