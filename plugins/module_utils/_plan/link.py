@@ -65,6 +65,7 @@ class Plan:
     changes: list
     needs: list = field(default_factory=list)  # (device, option, the device that must be there)
     checks: list = field(default_factory=list)  # faults that only the run itself can be sure of
+    desired: tuple = ()  # what was asked for, and what follows from it: the marks of ports, and ports that leave
 
     def __bool__(self):
         return bool(self.operations)
@@ -74,6 +75,7 @@ class Kind:
     """What a module's kinds of device have of their own. vxlan overrides what differs."""
 
     tables = model.KINDS
+    marks_members = True  # whether ports that are put into a bridge of ours get a mark, and lose it with their place
 
     def table(self, kind):
         return model.table(kind, self.tables)
@@ -88,7 +90,11 @@ class Kind:
 
     def kept(self, found):
         """What a device that is made anew keeps of the one that was."""
-        return {option: value for option, value in found.has.items() if value not in ("", None)}
+        return {
+            option: value
+            for option, value in found.has.items()
+            if value not in ("", None) and (option, value) != (model.MEMBER.option, 0)
+        }
 
     def check_final(self, device, final, exists):
         return model.check_final(device, final, exists)
@@ -142,6 +148,8 @@ class _Planner:
         self._refuse_other_kinds()
         self._refuse_missing()
         going = self._going()
+        if self.kind.marks_members:
+            self._add_members(going)
         anew = self._anew(going)
         self._refuse_orphans(going)
         self._refuse_losses(anew)
@@ -149,11 +157,47 @@ class _Planner:
         operations = self._remove_addresses(going)
         operations += [Remove(name) for name in self._uppers_first(going)]
         operations += self._build(going, anew)
-        plan = Plan(operations, self._report(going), self._needs(), self._strays(going))
+        plan = Plan(operations, self._report(going), self._needs(), self._strays(going), tuple(self.desired.values()))
         faults = self.kind.judge(self._outlook(going), plan)
         if faults:
             raise InputError(faults)
         return plan
+
+    # Whose a port's place in a bridge is
+
+    def _add_members(self, going):
+        """To what is wanted, what follows from it: a port that this task puts into a bridge of ours gets the mark, and one that
+        has the mark and no such place any more loses it. Of its own accord it leaves only a bridge of ours."""
+        for name, device in self.desired.items():
+            if device.present and not self._is_ours(name):
+                self.desired[name] = self._with_mark(device)
+        for name, found in self.found.items():
+            stays = name not in going and self._peer(name) not in going
+            if self.purge and stays and name not in self.desired and self._is_member(found):
+                self.desired[name] = self._with_mark(model.Device(name, None))
+                self.changes[name] = Change(name)
+
+    def _with_mark(self, device):
+        found, master = self.found.get(device.name), device.wanted.get("master")
+        group = found.has.get(model.MEMBER.option) if found else None
+        if master and self._is_ours(master):
+            return device if group else _wanting(device, model.MEMBERS)  # a group of somebody else's stays
+        if not found or not self._is_member(found) or not (self.purge or "master" in device.wanted):
+            return device
+        place = self.found.get(found.has.get("master"))
+        if "master" not in device.wanted and place and place.owned:
+            device = replace(device, wanted={**device.wanted, "master": ""})
+        return _wanting(device, 0)
+
+    @staticmethod
+    def _is_member(found):
+        return found.has.get(model.MEMBER.option) == model.MEMBERS and not found.owned
+
+    def _is_ours(self, name):
+        """Whether a device will have our alias."""
+        device, found = self.desired.get(name), self.found.get(name)
+        alias = found.has.get("alias") if found else ""
+        return model.is_owned(device.wanted.get("alias", alias) if device else alias)
 
     # What goes
 
@@ -409,6 +453,7 @@ class _Planner:
                 kind = device.kind
             own = {option: value for option, value in wanted.items() if self._group(kind, option) in ("data", "create")}
             link = {option: wanted[option] for option in ("mtu", "address", "alias", "addrgenmode") if option in wanted}
+            mark = {option: wanted[option] for option in (model.MEMBER.option,) if option in wanted}
             if found and wanted.get("up") is False:
                 attributes.append(Set(name, kind, {"up": False}))
             if found is None and kind and not self._comes_with_peer(device, own, made):
@@ -421,6 +466,8 @@ class _Planner:
                 operations, notes = self.kind.live(device, found, own)
                 attributes += operations
                 self.changes[name].notes += notes
+            # A run that breaks off must leave no port in a bridge without the mark.
+            link.update(mark if any(mark.values()) else {})
             if link:
                 attributes.append(Set(name, kind, link))
             goes, comes = self.kind.filters(device, found, wanted)
@@ -428,6 +475,8 @@ class _Planner:
             more += comes
             if "master" in wanted and (found or wanted["master"]):
                 masters.append(Set(name, kind, {"master": wanted["master"]}))
+            if mark and not any(mark.values()):
+                ports.append(Set(name, kind, mark))
             port = self._port(device, found, wanted)
             if port:
                 ports.append(Set(name, kind, port))
@@ -575,6 +624,10 @@ class _Planner:
             if change.action == "none" and (change.before or change.after):
                 change.action = "changed"
         return list(self.changes.values())
+
+
+def _wanting(device, group):
+    return replace(device, wanted={**device.wanted, model.MEMBER.option: group})
 
 
 def rehearse(plan):

@@ -35,6 +35,7 @@ class RemoveVnis:
 
 class Kind(link.Kind):
     tables = model.KINDS
+    marks_members = False  # a VXLAN device says by its alias whose it is
 
     def __init__(self, kernel=""):
         """kernel: the release, like 6.1.0-28-amd64."""
