@@ -155,6 +155,32 @@ def echoes(pairs, seconds=1):
     return answered
 
 
+def datagrams(pairs, seconds):
+    """Those of (from, to) whose datagram arrived, sent all at once."""
+    ends = {}
+    for role in ("vtep", *ENDS):
+        for family in (socket.AF_INET, socket.AF_INET6):
+            with inside(role):
+                sock = ends[role, family] = socket.socket(family, socket.SOCK_DGRAM)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(("", 7000))
+    arrived = set()
+    for role, to in pairs:
+        family = socket.AF_INET6 if ":" in to else socket.AF_INET
+        with contextlib.suppress(PermissionError):  # the isolated host's own
+            ends[role, family].sendto(f"{role} {to}".encode(), (to, 7000))
+    while len(arrived) < len(pairs):
+        ready = select.select(ends.values(), [], [], seconds)[0]
+        if not ready:
+            break
+        for sock in ready:
+            arrived.add(tuple(sock.recv(100).decode().split()))
+    for sock in ends.values():
+        sock.close()
+    return arrived
+
+
 def error(role, to, **options):
     """(ICMP type, what it tells) of the error that comes back for an echo request."""
     with echo(role, to, **options) as sock:
@@ -183,6 +209,7 @@ CLOSED = [
     ("a1", "10.1.1.1"), ("a1", "2001:db8:1::1"), ("a1", "10.1.2.1"), ("a1", "ff02::2"),
 ]  # fmt: skip
 OPEN = pairs(("a1", "a2"), ("a2", "a1"))
+CLOSED_BY_UDP = [pair for pair in CLOSED if not pair[1].startswith("ff")]
 
 
 def test_members_reach_one_another_and_nothing_else(lab):
@@ -192,6 +219,15 @@ def test_members_reach_one_another_and_nothing_else(lab):
     )
     isolate(True)
     assert echoes([*OPEN, *CLOSED]) == {*OPEN}
+
+
+def test_each_direction_is_closed_by_itself(lab):
+    """An echo needs both ways. A datagram that arrives where it shall not is seen here, though no answer could come back."""
+    one_way = [*CLOSED_BY_UDP, *OPEN]
+    isolate(False)
+    assert datagrams(one_way, 5) == {*one_way}, "without isolation all arrive; if not, the test proves nothing"
+    isolate(True)
+    assert datagrams(one_way, 1) == {*OPEN}
 
 
 @pytest.mark.parametrize(

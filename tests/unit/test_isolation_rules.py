@@ -7,7 +7,7 @@ import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import nft
 from ansible_collections.vtep.fabric.plugins.module_utils._model import isolation as model
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import FabricError, InputError, MissingError
-from ansible_collections.vtep.fabric.plugins.module_utils._plan.isolation import complete, isolated, lines, plan
+from ansible_collections.vtep.fabric.plugins.module_utils._plan.isolation import alone, complete, isolated, lines, plan
 
 
 def test_names_are_sorted_and_told_once():
@@ -64,6 +64,45 @@ def test_a_plan_applied_gives_an_empty_plan(before, after):
         assert not plan(after, left)
         assert complete(left) and isolated(left) == set(after)
     assert (set(before) | set(first.added)) - set(first.removed) == set(after)
+
+
+GROUPS = (("eth1", "eth2", "vxlan100"), ("eth9",))
+
+
+def test_groups_are_sorted_and_each_device_is_told_once():
+    assert model.groups([["eth9"], ["vxlan100", "eth2", "eth1", "eth2"]], set()) == GROUPS
+
+
+@pytest.mark.parametrize(
+    "groups, told",
+    [
+        ([["eth1", "br100"]], "routed[0]: 'br100' is in interfaces too"),
+        ([["eth1"], ["eth2", "eth1"]], "routed[1]: 'eth1' is in routed[0] too"),
+        ([["eth1"], []], "routed[1]: an empty group"),
+        ([["eth1", "eth 2"]], "routed[0]: 'eth 2' is not a device name"),
+        ([["lo"]], "routed[0]: 'lo' cannot be isolated"),
+        ([[f"d{number}" for number in range(257)]], "routed[0]: 257 devices; a group has 256 at most"),
+    ],
+)
+def test_a_bad_group_is_refused(groups, told):
+    with pytest.raises(InputError) as caught:
+        model.groups(groups, {"br100"})
+    assert len(caught.value.faults) == 1 and caught.value.faults[0].startswith(told)
+
+
+def test_groups_are_read_back():
+    found = model.objects(("br100",), GROUPS)
+    assert model.grouping(found) == GROUPS
+    assert alone(found) == {"br100"} and complete(found)
+    assert not plan(("br100",), found, GROUPS)
+    assert plan(("br100",), found, (("eth1", "eth2"), ("eth9", "vxlan100")))
+    assert not plan(("br100",), found, (("eth1", "eth2"), ("eth9", "vxlan100"))).repaired
+
+
+def test_a_member_leads_to_members_of_its_group_only():
+    sets = {thing["set"]["name"]: thing["set"] for thing in model.objects((), GROUPS) if "set" in thing}
+    pairs = {tuple(pair["concat"]) for pair in sets["routed"]["elem"]}
+    assert pairs == {(one, other) for one in GROUPS[0] for other in GROUPS[0] if one != other}
 
 
 def test_only_our_own_two_tables_are_spoken_of():
