@@ -190,6 +190,9 @@ ROUTED = {
     "routes": [
         [("type", "unicast"), ("dst", "192.0.2.10"), ("encap", "ip6"), ("id", 100), ("src", "2001:db8:3::1"),
          ("dst", "2001:db8:1::1"), ("hoplimit", 5), ("tc", 0), ("dev", "vxlan100"), ("protocol", "118"), ("flags", [])],
+        [("type", "unicast"), ("dst", "2001:db8:ff::10"), ("encap", [["encap_type", "ip6"], ["id", 100],
+         ["src", "2001:db8:3::1"], ["dst", "2001:db8:1::1"], ["hoplimit", 5], ["tc", 0]]), ("dev", "vxlan100"),
+         ("table", "main"), ("metric", 1024), ("flags", []), ("pref", "medium")],
         [("type", "unicast"), ("dst", "2001:db8:ff::13"), ("dev", "eth1"), ("protocol", "118"), ("metric", 1024),
          ("flags", []), ("pref", "medium")],
         [("type", "unreachable"), ("dst", "default"), ("table", "1000000100"), ("metric", 4278198272), ("flags", [])],
@@ -198,6 +201,7 @@ ROUTED = {
     ],
     "table": (
         "192.0.2.10/32 encap ip6 id 100 src 2001:db8:3::1 dst 2001:db8:1::1 ttl 5 tos 0 dev vxlan100\n"
+        "2001:db8:ff::10/128 encap ip6 id 100 src 2001:db8:3::1 dst 2001:db8:1::1 ttl 5 tos 0 dev vxlan100\n"
         "2001:db8:ff::13/128 dev eth1\n"
         "unreachable 0.0.0.0/0 table 1000000100 metric 4278198272\n"
         "unreachable ::/0 table 1000000100 metric 4278198272\n"
@@ -251,8 +255,8 @@ def test_a_routed_fabric_passes(answers):
         (("routes", 0, 3), ("id", 101), "routes row by row"),
         (("routes", 0, 4), ("src", "2001:db8:9::1"), "routes row by row"),
         (("routes", 0, 5), ("dst", "2001:db8:9::1"), "routes row by row"),
-        (("routes", 1, 2), ("dev", "eth2"), "routes row by row"),
-        (("routes", 2, 2), ("table", "7"), "routes row by row"),
+        (("routes", 2, 2), ("dev", "eth2"), "routes row by row"),
+        (("routes", 3, 2), ("table", "7"), "routes row by row"),
         (("rules",), [], "routing rules row by row"),
         (("rules", 0), [4, "eth1", "1000000100"], "routing rules row by row"),
         (("sysctls", "net/ipv4/conf/eth1/proxy_arp"), "0", "kernel settings row by row"),

@@ -88,7 +88,7 @@ class Kind:
         """Values that a new device has anyway, as far as they are known."""
         return {}
 
-    def kept(self, found):
+    def kept(self, device, found):
         """What a device that is made anew keeps of the one that was."""
         return {
             option: value
@@ -134,6 +134,7 @@ class _Planner:
         self.kind = kind
         self.state = state
         self.desired = {device.name: device for device in desired}
+        self.named = set(self.desired)  # by the task; a port that leaves its bridge joins the desired ones without that
         self.purge = purge
         self.purge_addresses = purge_addresses
         self.count_rows = count_rows
@@ -321,7 +322,7 @@ class _Planner:
         if exists:
             base = self._left(found, going).has
         else:
-            kept = self.kind.kept(self._left(found, going)) if found else self.kind.defaults(device)
+            kept = self.kind.kept(device, self._left(found, going)) if found else self.kind.defaults(device)
             base = {**self.kind.kernel_defaults(device), **kept}
         return {**base, **device.wanted}, exists
 
@@ -409,7 +410,7 @@ class _Planner:
         for name, found in self.found.items():
             if name in going:
                 continue
-            device = self.desired.get(name)
+            device = self.desired[name] if name in self.named else None
             wanted = device.addresses if device else None
             purged = self.purge_addresses == "owned" or (self.purge_addresses == "listed" and wanted is not None)
             gone = [
@@ -499,7 +500,7 @@ class _Planner:
         found = self.found.get(device.name)
         if found is None:
             return {**self.kind.defaults(device), **device.wanted}
-        return {**self.kind.kept(self._left(found, going)), **device.wanted}
+        return {**self.kind.kept(device, self._left(found, going)), **device.wanted}
 
     def _port(self, device, found, wanted):
         """Port settings; a device that changes its master starts from the defaults, so all are set again."""

@@ -142,7 +142,17 @@ def wanted_route(line):
 
 
 def seen_route(pairs):
-    """A route as iproute2 tells it: its destination is the first `dst`, that of the encapsulation the second."""
+    """A route as iproute2 tells it: its destination is the first `dst`, that of the encapsulation the second (6.1),
+    or in a mapping of its own (6.15)."""
+    pairs = [
+        pair
+        for key, value in pairs
+        for pair in (
+            [("encap", dict(value)["encap_type"]), *value]
+            if key == "encap" and isinstance(value, list)
+            else [(key, value)]
+        )
+    ]
     destinations = [value for key, value in pairs if key == "dst"]
     route = {key: value for key, value in pairs if value is not None}
     family = 6 if any(":" in str(value) for value in [destinations[0], route.get("gateway")]) else 4

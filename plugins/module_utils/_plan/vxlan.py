@@ -48,8 +48,12 @@ class Kind(link.Kind):
     def kernel_defaults(self, device):
         return model.DEFAULTS
 
-    def kept(self, found):
-        kept = super().kept(found)
+    def kept(self, device, found):
+        kept = super().kept(device, found)
+        if device.wanted.get("external", found.has.get("external")) != found.has.get("external"):
+            # One that takes the VNI from routes and one that has its own share a name, and neither VNIs nor a MAC address.
+            for option in ("id", "vnifilter", "vnis", "address"):
+                kept.pop(option, None)
         if kept.get("reserved_bits") in (model.default_reserved_bits(found.has), model.RESERVED_AFTER_A_CHANGE):
             del kept["reserved_bits"]
         return kept
