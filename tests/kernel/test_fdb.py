@@ -379,6 +379,11 @@ def bridge():
         # Silent ports, so that the bridge learns nothing by itself. In one command they would come up first.
         *(f"ip link set {dev} {to}" for to in ("addrgenmode none", "up") for dev in DEVICES),
     )
+    # The kernel tells a bridge of a carrier some time later, and takes no dynamic row of a port that is not forwarding.
+    deadline = time.monotonic() + 10
+    while not {"eth1", "eth2"} <= {p["ifname"] for p in json.loads(sh("bridge -j link")) if p["state"] == "forwarding"}:
+        assert time.monotonic() < deadline, "the ports do not forward"
+        time.sleep(0.01)
 
 
 def ports():
