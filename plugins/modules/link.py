@@ -187,6 +187,11 @@ options:
       - With V(owned), dummy, bridge, VLAN and veth devices of this network namespace that are owned by the collection
         and not named in this task are removed.
       - The other end of a veth pair that is named counts as named.
+      - A device of somebody else's that this module put into a bridge of the collection's leaves it when this task does not
+        give it a O(master) any more. With its place go its port settings and its FDB rows. The module knows such a port by
+        the link group 118, which it gets with its place and loses with it. A port that others put into the bridge has no
+        such mark and stays, and so does one that has another link group. A port that has moved into somebody else's bridge
+        only loses the mark.
     type: str
     choices: [none, owned]
     default: none

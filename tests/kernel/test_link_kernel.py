@@ -190,6 +190,65 @@ def test_purge_removes_ours_in_an_order_that_works():
     assert names() == {"lo", "mine"}
 
 
+PORTS = ("mine", "moved", "parent", "theirs")
+BRIDGE = {"name": "br100", "type": "bridge", "alias": "vtep.fabric vni 100", "up": True}
+
+
+def ports_of():
+    """{port: (its bridge, its link group)}, as iproute2 tells."""
+    told = {one["ifname"]: one for one in json.loads(sh("ip -j link"))}
+    return {name: (told[name].get("master"), told[name]["group"]) for name in PORTS}
+
+
+def test_a_port_that_is_no_longer_named_leaves_our_bridge_and_no_other():
+    for name in PORTS:
+        sh(f"ip link add {name} type veth peer name {name}-peer")
+    ours = [{"name": name, "master": "br100", "port": {"isolated": True, "learning": False}} for name in PORTS[:3]]
+    twice(link, links=[BRIDGE, *ours], purge="owned")
+    for command in (
+        "ip link add own type bridge",
+        "ip link set moved master own",
+        "ip link set theirs master br100",
+        "bridge fdb add 02:00:00:00:00:07 dev mine master static",
+        "ip link add vxlan1 type vxlan id 1 dstport 4789",
+        "ip link set vxlan1 alias vtep.fabric",
+        "ip link set vxlan1 master br100",
+    ):
+        sh(command)
+    assert ports_of() == {
+        "mine": ("br100", "118"), "moved": ("own", "118"), "parent": ("br100", "118"), "theirs": ("br100", "default"),
+    }  # fmt: skip
+    twice(link, links=[BRIDGE, *ours], purge="none")  # which takes "moved" back
+    sh("ip link set moved master own")
+    twice(link, links=[BRIDGE, {"name": "parent", "up": True}], purge="owned")
+    assert ports_of() == {
+        "mine": (None, "default"), "moved": ("own", "default"), "parent": (None, "default"), "theirs": ("br100", "default"),
+    }  # fmt: skip
+    assert "02:00:00:00:00:07" not in sh("bridge fdb show dev mine")
+    assert "master br100" in sh("ip link show vxlan1")
+    sh("ip link set mine master own")
+    assert " isolated off" in sh("bridge -d link show dev mine")
+    assert " learning on" in sh("bridge -d link show dev mine")
+
+
+def test_a_port_loses_the_mark_with_the_bridge_and_keeps_a_group_of_somebody_elses():
+    for name in PORTS:
+        sh(f"ip link add {name} type veth peer name {name}-peer")
+    sh("ip link set mine group 7")
+    twice(
+        link, links=[BRIDGE, {"name": "mine", "master": "br100"}, {"name": "moved", "master": "br100"}], purge="owned"
+    )
+    sh("ip link add own type bridge")
+    twice(link, links=[{"name": "parent", "master": "own"}])
+    assert ports_of() == {
+        "mine": ("br100", "7"), "moved": ("br100", "118"), "parent": ("own", "default"), "theirs": (None, "default"),
+    }  # fmt: skip
+    twice(link, links=[], purge="owned")
+    assert ports_of() == {
+        "mine": (None, "7"), "moved": (None, "default"), "parent": ("own", "default"), "theirs": (None, "default"),
+    }  # fmt: skip
+
+
 def test_absent():
     sh("ip link add br1 type bridge")
     twice(link, name="br1", type="bridge", state="absent")

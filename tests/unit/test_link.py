@@ -156,6 +156,53 @@ def test_purge_keeps_what_is_listed_and_the_other_end_of_it():
     assert not plan(wanted({"name": "a", "type": "veth"}, {"name": "br1"}), there, purge=True)
 
 
+# Ports of our bridges
+
+
+BR100 = {"name": "br100", "type": "bridge", "alias": "vtep.fabric vni 100"}
+
+
+def test_a_port_of_our_bridge_is_marked_before_it_gets_there_and_loses_the_mark_after():
+    there = state(found("eth1"), found("br100", "bridge", index=2, alias="vtep.fabric vni 100"))
+    comes = plan(wanted(BR100, {"name": "eth1", "master": "br100"}), there)
+    assert comes.operations == [
+        planning.Set("eth1", "", {"linkgroup": 118}),
+        planning.Set("eth1", "", {"master": "br100"}),
+    ]
+    there.devices["eth1"].has.update(master="br100", linkgroup=118)
+    assert not plan(wanted(BR100, {"name": "eth1", "master": "br100"}), there, purge=True)
+    for listed in ([BR100], [BR100, {"name": "eth1", "up": False}]):
+        assert plan(wanted(*listed), there, purge=True).operations == [
+            planning.Set("eth1", "", {"master": ""}),
+            planning.Set("eth1", "", {"linkgroup": 0}),
+        ]
+        assert not plan(wanted(*listed), there)
+    settings = plan(wanted(BR100, {"name": "eth1", "port": {"learning": False}}), there, purge=True)
+    assert settings.operations == [planning.Set("eth1", "", {"port.learning": False})]
+
+
+@pytest.mark.parametrize(
+    ("port", "operations"),
+    [
+        ({"master": "br100"}, []),  # somebody else put it there
+        ({"master": "br100", "linkgroup": 7}, []),
+        ({"master": "br100", "alias": "vtep.fabric vni 100"}, []),  # a VXLAN device, which its own module removes
+        ({"master": "lan", "linkgroup": 118}, [planning.Set("eth1", "", {"linkgroup": 0})]),
+    ],
+)
+def test_what_others_put_somewhere_stays_there(port, operations):
+    ours = found("br100", "bridge", index=2, alias="vtep.fabric vni 100")
+    there = state(found("eth1", **port), ours, found("lan", "bridge", index=3))
+    assert plan(wanted(BR100), there, purge=True).operations == operations
+
+
+def test_a_port_of_another_bridge_is_not_marked():
+    there = state(found("eth1"), found("lan", "bridge", index=3))
+    assert plan(wanted({"name": "eth1", "master": "lan"}), there).operations == [
+        planning.Set("eth1", "", {"master": "lan"})
+    ]
+
+
 # Refusals
 
 

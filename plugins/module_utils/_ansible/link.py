@@ -119,7 +119,7 @@ class Devices(Resource):
             methods[type(operation)](operation)
 
     def verify(self, desired, plan):
-        return planning.differences(desired, self.links.read(), plan, self.kind())
+        return planning.differences(plan.desired, self.links.read(), plan, self.kind())
 
     def outcome(self, desired, observed, plan, checking):
         before, after = planning.lines(plan)
@@ -157,7 +157,7 @@ def state():
 
 def common(found, table):
     """What is said of a device of any kind: its attributes in the modules' words, and what cannot be set."""
-    has = {option: found.has.get(option) for option in table}
+    has = {option: found.has.get(option) for option in table if option != model.MEMBER.option}
     if not found.has.get("master"):
         has = {option: value for option, value in has.items() if not option.startswith("port.")}
     if has["address"] in ("", "00:00:00:00:00:00"):

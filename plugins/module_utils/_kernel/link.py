@@ -421,6 +421,7 @@ def _found(message, names, addresses):
         "alias": message.get_attr("IFLA_IFALIAS") or "",
         "master": names(message.get_attr("IFLA_MASTER") or 0) or "",
         "up": bool(message["flags"] & IFF_UP),
+        model.MEMBER.option: message.get_attr("IFLA_GROUP") or 0,
     }
     mode = _addrgenmode(message)
     if mode is not None:

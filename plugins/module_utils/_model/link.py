@@ -87,6 +87,11 @@ LINK = (
     Attribute("up", "IFF_UP", 0, "bool", "link"),
 )
 
+# The mark of a port that we put into a bridge of ours. The port itself is somebody else's, so that an alias would be wrong. The
+# kernel keeps it, `ip link show group 118` shows it, and it has no effect of its own.
+MEMBER = Attribute("linkgroup", "IFLA_GROUP", 27, "u32", "link", 0, 2**32 - 1, absent=0)
+MEMBERS = values.PROTOCOL
+
 # Of a device that is a port of a bridge. `bridge link` and `ip link set ... type bridge_slave` show them.
 PORT = (
     _switch("port.learning", "IFLA_BRPORT_LEARNING", 8, "port", default=True),
@@ -321,7 +326,7 @@ class State:
 def table(kind, kinds=None):
     """The attributes of a kind of device, by option."""
     own = (kinds or KINDS).get(kind, ())
-    return {attribute.option: attribute for attribute in (*LINK, *own, *PORT)}
+    return {attribute.option: attribute for attribute in (*LINK, MEMBER, *own, *PORT)}
 
 
 def flatten(options):

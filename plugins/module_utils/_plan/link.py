@@ -185,6 +185,8 @@ class _Planner:
             return device if group else _wanting(device, model.MEMBERS)  # a group of somebody else's stays
         if not found or not self._is_member(found) or not (self.purge or "master" in device.wanted):
             return device
+        if "master" not in device.wanted and any(option.startswith("port.") for option in device.wanted):
+            return device  # port settings ask for a place, whichever it is
         place = self.found.get(found.has.get("master"))
         if "master" not in device.wanted and place and place.owned:
             device = replace(device, wanted={**device.wanted, "master": ""})
