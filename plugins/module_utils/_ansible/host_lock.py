@@ -27,7 +27,7 @@ SPEC = {
     "purpose": {"type": "str", "default": ""},
     "break_lock": {"type": "bool", "default": False},
     "lease": {"type": "int", "default": 600},
-    "holder": {"type": "dict", "options": HOLDER, "required": True},
+    "holder": {"type": "dict", "options": HOLDER},
     "stale": {"type": "str"},
 }
 
@@ -40,6 +40,8 @@ class HostLock(Resource):
     def normalise(self, params):
         if not LEASE[0] <= params["lease"] <= LEASE[1]:
             raise InputError(f"lease: {params['lease']} is out of range; it must be {LEASE[0]} to {LEASE[1]} seconds")
+        if params["holder"] is None:
+            raise InputError("holder: missing; the action plugin of this module gives it, so call it from a playbook")
         self.options = {"state": params["state"], "force": params["break_lock"], "stale": params["stale"]}
         purpose = " ".join(params["purpose"].split())
         return planning.lock(Holder(**params["holder"]), purpose, adapter.now(), params["lease"])

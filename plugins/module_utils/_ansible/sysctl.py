@@ -18,7 +18,7 @@ SPEC = {
     "purge": {"type": "str", "choices": ["none", "owned"], "default": "none"},
     "anew": {"type": "list", "elements": "str", "default": []},
 }
-INFO_SPEC = {"keys": {"type": "list", "elements": "str", "default": []}}
+INFO_SPEC = {"keys": {"type": "list", "elements": "str", "default": [], "no_log": False}}
 
 
 class Sysctl(Resource):
