@@ -19,6 +19,7 @@ FILES = (
     "test_link_kernel.py",
     "test_vxlan_kernel.py",
     "test_fdb.py",
+    "test_neighbor.py",
     "test_isolation.py",
     "test_isolation_routed.py",
     "test_host_info_kernel.py",

@@ -13,7 +13,7 @@ import struct
 from itertools import chain, repeat
 
 from .._model.errors import InputError, KernelError
-from .._model.neighbor import DELETE, FLAGS, NO_MAC, NUDS, Device, Found, Kind, Seen
+from .._model.neighbor import DELETE, FLAGS, NO_MAC, Device, Found, Kind, Seen
 from .._model.table import address_of
 from .._model.values import PROTOCOL
 from . import codec, rtnl
@@ -208,7 +208,7 @@ class Neighbors:
             kind=Kind(
                 dev=self.name(row["index"]),
                 proxy=row["proxy"],
-                nud=None if row["proxy"] or row["managed"] and row["state"] not in NUDS else row["state"],
+                nud=None if row["proxy"] or row["managed"] else row["state"],
                 **{flag: row[flag] for flag in FLAGS},
             ),
             index=row["index"],

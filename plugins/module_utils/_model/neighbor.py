@@ -226,10 +226,11 @@ def _add_columns(rows, piece):
     if not word:
         return False
     middle, end = f" {before}lladdr ", f"{blank}{after}\n"
-    columns = (piece + "\n").replace(end, middle).split(middle)
-    ips, macs = columns[:-1:2], columns[1::2]
-    if columns[-1] or len(ips) != len(macs) or len(ips) != piece.count("\n") + 1:
+    marked = (piece + "\n").replace(end, "\n").replace(middle, "\t")
+    columns = marked.split()
+    if marked.encode(errors="replace").translate(None, _NO_SEPARATORS) != b"\t\n" * (len(columns) // 2):
         return False
+    ips, macs = columns[::2], columns[1::2]
     ips, macs = _ip_column(ips), mac_column(macs)
     if not ips or not macs or any(b"".join(macs)[::6].translate(_MAYBE_GROUP)):
         return False
@@ -275,6 +276,7 @@ def _ip_column(ips):
     return None if any(b"".join(packed)[:: len(packed[0])].translate(_MAYBE_NO_STATION)) else packed
 
 
+_NO_SEPARATORS = bytes(byte for byte in range(256) if byte not in b"\t\n")
 # By the first byte: addresses that may be none of a single station, so that a closer look is due.
 _MAYBE_NO_STATION = bytes(byte == 0 or byte >= 0xE0 and byte not in (0xFC, 0xFD, 0xFE) for byte in range(256))
 _MAYBE_GROUP = bytes(byte & 1 or byte == 0 for byte in range(256))
