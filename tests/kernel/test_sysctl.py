@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,9 @@ def host(tmp_path, monkeypatch):
 
 def snapshot():
     """All that sysctl(8) tells of the network, but what the kernel counts or draws by itself."""
-    done = subprocess.run(["sysctl", "-a"], capture_output=True, text=True, check=True)
+    done = subprocess.run(["sysctl", "-a", "-r", r"^net\."], capture_output=True, text=True, check=True)
     words = ("stable_secret", "random", "_mem", "netfilter")
-    return [one for one in done.stdout.splitlines() if one.startswith("net.") and not any(w in one for w in words)]
+    return [one for one in done.stdout.splitlines() if not any(w in one for w in words)]
 
 
 def asked(key):
@@ -176,15 +177,54 @@ def test_single_devices_that_forward_are_left_alone_when_all_stop(host):
     assert asked("net.ipv6.conf.eth1.force_forwarding") == "1"
 
 
-def test_a_learned_default_route_stays_with_accept_ra_2(host):
-    """Such a route is one of RTF_DEFAULT | RTF_ADDRCONF, which iproute2 makes by `proto ra`."""
-    sh("ip -6 addr add 2001:db8::1/64 dev eth1 nodad")
-    for accept_ra, stays in ((1, False), (2, True)):
-        sh("ip -6 route replace default via 2001:db8::2 dev eth1 proto ra expires 1000")
-        run({FORWARDING: 1, "net.ipv6.conf.eth1.accept_ra": accept_ra})
-        # Where the kernel does not take a route of ours for a learned one, the proof is that of `stays` only.
-        assert bool(sh("ip -6 route show default")) or not stays
-        run({}, "owned")
+ADVERTISE = """
+import socket, struct
+sock = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+advertisement = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)  # RFC 4861, section 4.2
+sock.sendto(advertisement, ("ff02::1", 0, 0, socket.if_nametoindex("far")))
+"""
+
+
+@pytest.fixture
+def router(host):
+    """eth0, by which a router in another namespace advertises itself when it is told to."""
+    name = f"ra{os.getpid()}"
+    sh(f"ip netns add {name}")
+    try:
+        sh(f"ip netns exec {name} sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0")
+        sh(f"ip link add eth0 type veth peer name far netns {name}")
+        sh(f"ip -n {name} link set far up")
+        sh("ip link set eth0 up")
+
+        def advertise():
+            for _attempt in range(100):
+                subprocess.run(["ip", "netns", "exec", name, sys.executable, "-c", ADVERTISE], check=True)
+                if "default via" in sh("ip -6 route show default dev eth0"):
+                    return
+                time.sleep(0.02)
+            raise AssertionError("the advertisement makes no default route")
+
+        yield advertise
+    finally:
+        sh(f"ip netns del {name}")
+
+
+@pytest.mark.parametrize("accept_ra, stays", [(1, False), (2, True)])
+def test_a_learned_default_route_stays_where_accept_ra_is_2(router, accept_ra, stays):
+    router()
+    run({FORWARDING: 1, "net.ipv6.conf.eth0.accept_ra": accept_ra})
+    assert bool(sh("ip -6 route show default dev eth0")) == stays
+    run({}, "owned")
+    assert asked("net.ipv6.conf.eth0.accept_ra") == "1"
+    if not stays:
+        router()  # the next advertisement brings it back, since eth0 does not forward
+
+
+def test_advertisements_are_still_accepted_while_the_host_forwards(router):
+    run({FORWARDING: 1})
+    router()
+    assert asked(FORWARDING) == "1"
 
 
 class Killed(BaseException):
@@ -247,6 +287,7 @@ def test_a_damaged_record_is_told_and_nothing_is_put_back(host):
 
 RUN = """
 import sys
+import time
 from pathlib import Path
 from ansible.module_utils import basic
 from ansible_collections.vtep.fabric.plugins.module_utils._daemons import sysctl as records
