@@ -91,6 +91,13 @@ def round_of(folder, count):
     return took, peak
 
 
+def private_network():
+    """Put this process into a network namespace of its own."""
+    if ctypes.CDLL(None, use_errno=True).unshare(0x40000000):  # CLONE_NEWNET
+        sys.exit(f"no private network namespace: {os.strerror(ctypes.get_errno())}; run as root")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
 def fresh():
     """An empty table."""
     subprocess.run(["ip", "link", "del", DEV], check=False, capture_output=True)
@@ -141,9 +148,7 @@ def main():
     options = parser.parse_args()
     if options.core:
         return core(*options.core)
-    if ctypes.CDLL(None, use_errno=True).unshare(0x40000000):  # CLONE_NEWNET
-        sys.exit(f"no private network namespace: {os.strerror(ctypes.get_errno())}; run as root")
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    private_network()
     report = {"sizes": {}, "budgets": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the neighbor module costs against `ip`, measured as bench_fdb.py does: ratios of CPU seconds taken in the same run."""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench_fdb import ROOT, judge, measured, private_network
+
+DEV = "vxlan100"
+BUDGETS = [  # (rows, what, against, at most)
+    (100_000, "apply", "ip -batch", 0.7),
+    (100_000, "unchanged", "ip neigh show", 0.4),
+]
+PEAK = 96  # MB, with 100,000 rows
+
+
+def rows(count):
+    return [
+        f"2001:db8:ff:{i >> 16:x}::{i & 65535:x} dev {DEV} "
+        f"lladdr 50:54:{i >> 24:02x}:{i >> 16 & 255:02x}:{i >> 8 & 255:02x}:{i & 255:02x} nud permanent"
+        for i in range(1, count + 1)
+    ]
+
+
+def core(path, purge, expected):
+    """Run the module's core in this process; print its CPU seconds."""
+    sys.path.insert(0, str(ROOT / "collections"))
+    from ansible_collections.vtep.fabric.plugins.module_utils._ansible.neighbor import NeighborResource
+    from ansible_collections.vtep.fabric.plugins.module_utils._ansible.run import converge
+
+    before = time.process_time()
+    core = NeighborResource()
+    params = {"dev": [DEV], "entries": None, "table": None, "src": path, "state": "present", "purge": purge, "anew": []}
+    outcome = converge(core, params, False)
+    core.close()
+    print(time.process_time() - before)
+    if outcome.result["rows"][expected] != len(Path(path).read_text().splitlines()):
+        sys.exit(f"not what was to be measured: {outcome.result}")
+
+
+def round_of(folder, count):
+    """One round: {what: CPU seconds}, and peak memory in MB."""
+    python = (sys.executable, "-s", __file__, "--core", str(folder / "table"))
+    took, peak = {}, {}
+
+    def ours(what, purge, expected):
+        out, took[f"{what} process"], peak[what] = measured(*python, purge, expected)
+        took[what] = float(out)
+
+    fresh()
+    _out, took["ip -batch"], peak["ip -batch"] = measured("ip", "-batch", str(folder / "batch"))
+    fresh()
+    ours("apply", "none", "added")
+    ours("unchanged", "none", "unchanged")
+    out, took["ip neigh show"], peak["ip neigh show"] = measured("ip", "neigh", "show", "dev", DEV)
+    if len(out.splitlines()) != count:
+        sys.exit(f"{len(out.splitlines())} rows instead of {count}")
+    ours("unchanged, purge", "owned", "unchanged")
+    return took, peak
+
+
+def fresh():
+    """An empty table."""
+    subprocess.run(["ip", "link", "del", DEV], check=False, capture_output=True)
+    for words in (f"add {DEV} type vxlan id 100 dstport 4789 local 2001:db8:ffff::1", f"set {DEV} up"):
+        subprocess.run(["ip", "link", *words.split()], check=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--core", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    options = parser.parse_args()
+    if options.core:
+        return core(*options.core)
+    private_network()
+    report = {"sizes": {}, "budgets": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for count in options.sizes:
+            table = rows(count)
+            (folder / "table").write_text("\n".join(table) + "\n")
+            (folder / "batch").write_text("".join(f"neigh add {row} protocol 118\n" for row in table))
+            done = [round_of(folder, count) for _turn in range(5)]
+            took = {what: statistics.median(once[what] for once, _peak in done) for what in done[0][0]}
+            peak = {what: max(once[what] for _took, once in done) for what in done[0][1]}
+            report["sizes"][count] = {"cpu_seconds": took, "peak_mb": peak}
+            show(count, took, peak)
+        for count, what, against, most in BUDGETS:
+            if count in options.sizes:
+                took = report["sizes"][count]["cpu_seconds"]
+                judge(report, f"{what} {count} rows / {against}", took[what] / took[against], most)
+        if 100_000 in options.sizes:
+            peak = report["sizes"][100_000]["peak_mb"]
+            judge(report, "peak memory with 100000 rows, MB", max(peak["apply"], peak["unchanged"]), PEAK)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    sys.exit(0 if all(budget["held"] for budget in report["budgets"]) else 1)
+
+
+def show(count, took, peak):
+    print(f"\n{count} rows {'CPU s':>26} {'/ -batch':>9} {'/ show':>7} {'core only':>10} {'peak MB':>8}")
+    for what in ("ip -batch", "apply", "ip neigh show", "unchanged", "unchanged, purge"):
+        whole = took.get(f"{what} process", took[what])
+        ratios = f"{took[what] / took['ip -batch']:9.2f} {took[what] / took['ip neigh show']:7.2f}"
+        inner = f"{took[what]:10.3f}" if f"{what} process" in took else " " * 10
+        print(f"  {what:<30} {whole:8.3f} {ratios} {inner} {peak[what]:8.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
