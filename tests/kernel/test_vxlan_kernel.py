@@ -2,6 +2,7 @@
 """Module vxlan against the kernel, judged by iproute2 where that knows the attribute."""
 
 import json
+import os
 import sys
 import time
 from dataclasses import replace
@@ -62,6 +63,7 @@ OTHER = {
     "reserved_bits": ("0x70000000000000ff", "reserved_bits", "0x70000000000000ff"),
     "mc_route": (True, "mcroute", True),
 }
+SPACE = f"vxlantest{os.getpid()}"  # namespaces with names are the whole machine's
 FILTER = {"external": True, "vnifilter": True}
 BASE = {"id": 100, "local": "2001:db8::1", "group": "ff05::100", "dev": "under0"}
 # What another attribute needs beside it, and what is left out for it.
@@ -449,15 +451,15 @@ def test_a_vni_in_use():
     twice(vxlan, devices=[{"name": "vxlan2", "vnis": [101, 102], **FILTER}, {"name": "vxlan1", "vnis": [100]}])
     assert shown_vnis() == {"vxlan1": [100], "vxlan2": [101, 102]}
     # By a device that the module cannot see: made here, moved to another namespace.
-    sh("ip netns add vxlantest")
+    sh(f"ip netns add {SPACE}")
     try:
-        sh("ip link set vxlan1 netns vxlantest")
+        sh(f"ip link set vxlan1 netns {SPACE}")
         with pytest.raises(KernelError) as told:
             vxlan(name="vxlan2", vnis=[99, 100, 102])
         assert str(told.value).startswith("vxlan2: add VNI 99-100: VNI in use")
-        sh("ip -n vxlantest link del vxlan1")
+        sh(f"ip -n {SPACE} link del vxlan1")
     finally:
-        sh("ip netns del vxlantest")
+        sh(f"ip netns del {SPACE}")
     twice(vxlan, name="vxlan2", vnis=[99, 100, 102])
 
 
@@ -474,9 +476,9 @@ def test_devices_with_filters_share_a_port_and_each_gets_its_own_packets():
     vxlan(name="vxlan1", vnis=[100], local="2001:db8::1", udp_zero_csum6_rx=True, up=True, **FILTER)
     vxlan(name="vxlan2", vnis=[200], local="2001:db8::1", udp_zero_csum6_rx=True, up=True, **FILTER)
     sh("ip addr add 2001:db8::1/64 dev under0 nodad")
-    sh("ip netns add vxlanfar")
+    sh(f"ip netns add {SPACE}")
     try:
-        sh("ip link set far0 netns vxlanfar")
+        sh(f"ip link set far0 netns {SPACE}")
         for words in (
             "link set lo up",
             "link set far0 up",
@@ -489,15 +491,15 @@ def test_devices_with_filters_share_a_port_and_each_gets_its_own_packets():
             "neigh add 198.51.100.1 lladdr 02:00:00:00:00:01 dev vx",
             "neigh add 203.0.113.1 lladdr 02:00:00:00:00:02 dev vx",
         ):
-            sh(f"ip -n vxlanfar {words}")
+            sh(f"ip -n {SPACE} {words}")
         for address, count, expected in (("198.51.100.1", 3, [3, 0]), ("203.0.113.1", 5, [3, 5])):
-            sh(f"ip netns exec vxlanfar {sys.executable} -c {SEND.format(count=count, address=address)}")
+            sh(f"ip netns exec {SPACE} {sys.executable} -c {SEND.format(count=count, address=address)}")
             limit = time.monotonic() + 5
             while [received("vxlan1"), received("vxlan2")] != expected and time.monotonic() < limit:
                 time.sleep(0.01)
             assert [received("vxlan1"), received("vxlan2")] == expected
     finally:
-        sh("ip netns del vxlanfar")
+        sh(f"ip netns del {SPACE}")
 
 
 # A kernel that does not know an attribute
@@ -582,16 +584,16 @@ def test_one_vni_and_port_twice():
         vxlan(name="vxlan5", id=5)
     assert "vxlan5" not in names()
     # A device that the module cannot see: made here, moved to another namespace.
-    sh("ip netns add vxlantest")
+    sh(f"ip netns add {SPACE}")
     try:
-        sh("ip link set other netns vxlantest")
+        sh(f"ip link set other netns {SPACE}")
         with pytest.raises(KernelError) as told:
             vxlan(name="vxlan5", id=5)
         assert "A VXLAN device with the specified VNI already exists: VNI 5 on UDP port 4789, perhaps" in str(
             told.value
         )
     finally:
-        sh("ip netns del vxlantest")
+        sh(f"ip netns del {SPACE}")
 
 
 def test_what_is_missing_is_told_before_the_first_change():

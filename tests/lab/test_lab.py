@@ -255,6 +255,13 @@ def test_addresses_and_routes_change_while_the_hosts_run(lab):
     assert (h1["address"], h1["mtu"]) == ("50:54:33:00:00:0a", 1500)
     assert addresses(lab, "h1") == {"192.0.2.10/24", "2001:db8:ff::10/64"}
     assert routes(lab, "h1") == (set(), set())
+
+    link["addresses"] = (
+        "{{ ['198.51.100.13/24'] if variant | default('') == 'unicast-static-rsc' else ['192.0.2.10/24'] }}"
+    )
+    lab.write()
+    assert "changed=1" in lab.playbook("playbooks/lab_up.yml", "-e", "variant=unicast-static-rsc")
+    assert addresses(lab, "h1") == {"198.51.100.13/24"}
     pids["h1"] = lab.nspawn("h1")
     assert pids == {host: lab.nspawn(host) for host in pids}
 
