@@ -145,8 +145,8 @@ options:
         default: []
       loopbacks:
         description:
-          - Further routes to wait for, each with the host whose loopback it is, which the failure then names. A mapping such as
-            V({"2001:db8:2::1/128": "s2"}).
+          - Further routes to wait for, as a mapping from the prefix to the host whose loopback it is. The failure then names that
+            host beside the prefix.
         type: dict
         default: {}
       neighbors:
