@@ -23,9 +23,9 @@ VTEPS = 1000
 BUDGETS = [  # (rows, what, against, at most)
     (10_000, "apply", "ip -batch", 1.3),
     (100_000, "apply", "ip -batch", 0.8),
-    (100_000, "unchanged", "ip -batch", 0.4),
-    (100_000, "dump", "ip -batch", 0.4),
-    (100_000, "purge", "ip -batch", 0.6),
+    (100_000, "unchanged", "ip -batch", 0.5),
+    (100_000, "dump", "ip -batch", 0.5),
+    (100_000, "purge", "ip -batch", 0.8),
 ]
 PEAK = 128  # MB, with 100,000 rows
 SECONDS = 5  # of wall time, for 100,000 rows

@@ -11,6 +11,7 @@ import errno as errnos
 import socket
 import struct
 from dataclasses import replace
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -66,6 +67,8 @@ ENCAP_NUMBERS = {"ip": 2, "ip6": 4}  # LWTUNNEL_ENCAP_IP, LWTUNNEL_ENCAP_IP6 of 
 LWT_ID, LWT_DST, LWT_SRC, LWT_TTL, LWT_TOS, LWT_FLAGS, LWT_PAD = 1, 2, 3, 4, 5, 6, 7
 FLAG_BITS = {"csum": 0x01, "key": 0x04, "seq": 0x08}  # linux/if_tunnel.h, TUNNEL_*, in network byte order
 
+CACHED = 1 << 16  # pieces of encapsulations that are kept
+TRIES = 5  # dumps of a table that changes meanwhile
 DST_AT = 16 + RTMSG.size + 8  # where RTA_DST most often begins in a message: after RTA_TABLE
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 SIZES = {socket.AF_INET: 4, socket.AF_INET6: 16}
@@ -93,6 +96,7 @@ class Routes:
     def __init__(self):
         self._socket = None
         self._names = {}
+        self._shapes = {}  # what has been decoded: most of it comes again when what was written is read back
 
     def close(self):
         if self._socket:
@@ -121,7 +125,7 @@ class Routes:
         among `different`.
         """
         scopes = [(4, 0), (6, 0)] if purge else wanted.scopes()
-        for _dummy in range(5):
+        for _dummy in range(TRIES):
             try:
                 return self._look(wanted, scopes, frozenset(anew), compare)
             except rtnl.Interrupted:
@@ -180,7 +184,7 @@ class Routes:
                 raise
 
     def _known(self, raw, anew, ways):
-        shape = self._shape(raw)
+        shape = self.shape(raw)
         if shape is None:
             return None, b"", None
         if anew.intersection(shape.devs):
@@ -191,6 +195,11 @@ class Routes:
             shape = replace(shape, way=replace(shape.way, hops=hops))
         suffix = shape.way.key(raw[1])
         return shape, suffix, ways.get(shape.way) if shape.owned else None
+
+    def shape(self, raw):
+        if raw not in self._shapes:
+            self._shapes[raw] = self._shape(raw)
+        return self._shapes[raw]
 
     def _shape(self, raw):
         """The Shape in a message without its header and RTA_DST, or None when it is no route of a table."""
@@ -239,10 +248,7 @@ class Routes:
             other += ["scope", str(scope)]
         if other:
             way = replace(way, other=tuple(other))
-        names = [RTA_SRC, RTA_TABLE, RTA_PRIORITY] + ([RTA_OIF, RTA_GATEWAY] if nhid is None else [RTA_NH_ID])
-        attributes = b"".join(codec.attribute(name, given[name]) for name in names if name in given)
-        naming = RTMSG.pack(family, dst_len, src_len, tos, table, protocol, RT_SCOPE_NOWHERE, header[7], 0)
-        return Shape(way, protocol, devs, naming, attributes)
+        return Shape(way, protocol, devs, raw)
 
     def _hops(self, given, flags, other):
         """The next hops in attributes."""
@@ -264,7 +270,7 @@ class Routes:
         if RTA_ENCAP_TYPE in given:
             kind = codec.number(given[RTA_ENCAP_TYPE])
             data = given.get(RTA_ENCAP, b"")
-            encap = _decoded_encap(kind, codec.attributes(data, 0, len(data)))
+            encap = _decoded_encap(kind, data)
             if encap is None:
                 other += ["encap", f"{kind}:{data.hex()}"]
         return Hop(
@@ -277,17 +283,21 @@ class Routes:
 
     def rows(self, tables, devs, owned):
         """All routes as dictionaries; only of some tables, devices, or our own."""
-        told = []
-        for family in FAMILIES:
-            known = {}
-            for table in tables or [0]:
-                for address, raw in list(self._dump(family, table)):
-                    shape = known.get(raw) or known.setdefault(raw, self._shape(raw))
-                    if not shape or (tables and shape.way.table not in tables) or (owned and not shape.owned):
-                        continue
-                    if not devs or devs.intersection(shape.devs):
-                        told.append(_told(address, raw, shape))
-        return told
+        for _dummy in range(TRIES):
+            try:
+                return [told for family in FAMILIES for told in self._rows(family, tables, devs, owned)]
+            except rtnl.Interrupted:
+                continue
+        raise KernelError("routes", errnos.EAGAIN, "the table keeps changing while it is read")
+
+    def _rows(self, family, tables, devs, owned):
+        for table in tables or [0]:
+            for address, raw in self._dump(family, table):
+                shape = self.shape(raw)
+                if not shape or (tables and shape.way.table not in tables) or (owned and not shape.owned):
+                    continue
+                if not devs or devs.intersection(shape.devs):
+                    yield _told(address, raw, shape)
 
     # Checks before the first change
 
@@ -343,6 +353,7 @@ class Routes:
 
     def write(self, operation, wanted):
         """Carry out one operation of a plan. The error names the route that failed; those of its batch were all tried."""
+        pieces, indices = {}, {}
         for at in range(0, len(operation.rows), rtnl.BATCH):
             some = operation.rows[at : at + rtnl.BATCH]
             if operation.kind == DELETE:
@@ -350,14 +361,14 @@ class Routes:
                 # A route that is gone already is as it should be.
                 self._send(DELETE, payload, lambda i, some=some: some[i].text(), errnos.ESRCH)
                 continue
-            if not at:
-                pieces = {}
             parts = []
             for number, i in zip(_NUMBERS, some):
                 prefix, k = wanted.prefixes[i], wanted.index[i]
                 mark = (k, prefix[-1])
                 if mark not in pieces:
-                    pieces[mark] = _pieces(wanted.ways[k], prefix[-1], PUT[operation.kind])
+                    way = wanted.ways[k]
+                    indices.update((hop.dev, _index(hop.dev)) for hop in way.hops if hop.dev not in indices)
+                    pieces[mark] = _pieces(way, prefix[-1], PUT[operation.kind], indices)
                 first, middle, end = pieces[mark]
                 parts.append((first, number, middle, prefix[:-1] if prefix[-1] else b"", end))
             payload = b"".join(chain.from_iterable(parts))
@@ -404,8 +415,8 @@ def _scope(way):
     return RT_SCOPE_LINK if near else SCOPES.get(way.type, RT_SCOPE_UNIVERSE)
 
 
-def _pieces(way, length, flags):
-    """The three pieces of a request around its sequence number and its address."""
+def _pieces(way, length, flags, indices):
+    """The three pieces of a request around its sequence number and its address. indices: of devices, by name."""
     onlink = RTNH_F_ONLINK if len(way.hops) == 1 and way.hops[0].onlink else 0
     family = FAMILIES[way.family]
     table = way.table if way.table < 256 else RT_TABLE_COMPAT
@@ -421,9 +432,9 @@ def _pieces(way, length, flags):
         end += codec.attribute(RTA_NH_ID, codec.U32.pack(way.nhid))
     elif len(way.hops) == 1:
         hop = way.hops[0]
-        end += codec.attribute(RTA_OIF, codec.S32.pack(_index(hop.dev))) + _encoded_hop(hop)
+        end += codec.attribute(RTA_OIF, codec.S32.pack(indices[hop.dev])) + _encoded_hop(hop)
     elif way.hops:
-        end += codec.attribute(RTA_MULTIPATH, b"".join(map(_nexthop, way.hops)))
+        end += codec.attribute(RTA_MULTIPATH, b"".join(_nexthop(hop, indices) for hop in way.hops))
     if length:
         size = SIZES[family]
         header += codec.ATTRIBUTE.pack(4 + size, RTA_DST)
@@ -433,10 +444,10 @@ def _pieces(way, length, flags):
     return head[:8], head[12:] + header, end
 
 
-def _nexthop(hop):
+def _nexthop(hop, indices):
     inner = _encoded_hop(hop)
     flags = RTNH_F_ONLINK if hop.onlink else 0
-    return RTNEXTHOP.pack(RTNEXTHOP.size + len(inner), flags, hop.weight - 1, _index(hop.dev)) + inner
+    return RTNEXTHOP.pack(RTNEXTHOP.size + len(inner), flags, hop.weight - 1, indices[hop.dev]) + inner
 
 
 def _encoded_hop(hop):
@@ -450,38 +461,59 @@ def _encoded_hop(hop):
 
 
 def _encoded_encap(encap):
-    parts = codec.attribute(LWT_ID, encap.id.to_bytes(8, "big"))
-    if encap.dst:
-        parts += codec.attribute(LWT_DST, values.pack(encap.dst))
-    if encap.src:
-        parts += codec.attribute(LWT_SRC, values.pack(encap.src))
-    parts += codec.attribute(LWT_TTL, bytes((encap.ttl,))) + codec.attribute(LWT_TOS, bytes((encap.tos,)))
-    flags = sum(FLAG_BITS[flag] for flag in encap.flags)
-    return parts + codec.attribute(LWT_FLAGS, flags.to_bytes(2, "big"))
+    rest = _encoded_rest(encap.dst, encap.src, encap.ttl, encap.tos, encap.flags)
+    return codec.attribute(LWT_ID, encap.id.to_bytes(8, "big")) + rest
 
 
-def _decoded_encap(number, given):
+@lru_cache(maxsize=CACHED)
+def _encoded_rest(dst, src, ttl, tos, flags):
+    """All of an encapsulation but the VNI; many VNIs share it."""
+    parts = b""
+    if dst:
+        parts += codec.attribute(LWT_DST, values.pack(dst))
+    if src:
+        parts += codec.attribute(LWT_SRC, values.pack(src))
+    parts += codec.attribute(LWT_TTL, bytes((ttl,))) + codec.attribute(LWT_TOS, bytes((tos,)))
+    bits = sum(FLAG_BITS[flag] for flag in flags)
+    return parts + codec.attribute(LWT_FLAGS, bits.to_bytes(2, "big"))
+
+
+def _decoded_encap(number, data):
     """An Encap, or None when it is of a kind that this module does not write."""
     kind = next((kind for kind in ENCAPS if ENCAP_NUMBERS[kind] == number), None)
-    flags = int.from_bytes(given.get(LWT_FLAGS, b""), "big")
-    names = tuple(sorted(flag for flag in FLAGS if flags & FLAG_BITS[flag]))
-    if kind is None or flags != sum(FLAG_BITS[name] for name in names) or any(key > LWT_PAD for key in given):
+    if data[:4] == _ID:  # the kernel puts it first
+        vni, rest = data[4:12], _decoded_rest(data[12:])
+    else:
+        vni, rest = codec.attributes(data, 0, len(data)).get(LWT_ID, b""), _decoded_rest(data)
+    return Encap(kind, int.from_bytes(vni, "big"), *rest) if kind and rest else None
+
+
+_ID = codec.ATTRIBUTE.pack(12, LWT_ID)
+
+
+@lru_cache(maxsize=CACHED)
+def _decoded_rest(data):
+    """(dst, src, ttl, tos, flags) of an encapsulation, or None where it says more than that."""
+    given = codec.attributes(data, 0, len(data))
+    bits = int.from_bytes(given.get(LWT_FLAGS, b""), "big")
+    flags = tuple(sorted(flag for flag in FLAGS if bits & FLAG_BITS[flag]))
+    if bits != sum(FLAG_BITS[flag] for flag in flags) or any(key > LWT_PAD for key in given):
         return None
-    return Encap(
-        type=kind,
-        id=int.from_bytes(given.get(LWT_ID, b""), "big"),
-        dst=_address(given.get(LWT_DST, b"")),
-        src=_address(given.get(LWT_SRC, b"")),
-        ttl=codec.number(given.get(LWT_TTL), 0),
-        tos=codec.number(given.get(LWT_TOS), 0),
-        flags=names,
-    )
+    ttl, tos = (codec.number(given.get(key), 0) for key in (LWT_TTL, LWT_TOS))
+    return _address(given.get(LWT_DST, b"")), _address(given.get(LWT_SRC, b"")), ttl, tos, flags
 
 
 def _deletion(number, found):
-    shape, length = found.shape, found.prefix[-1]
-    dst = codec.attribute(RTA_DST, found.prefix[:-1]) if length else b""
-    return codec.message(RTM_DELROUTE, codec.NLM_F_REQUEST, number, shape.naming + dst + shape.attributes)
+    raw, length = found.shape.raw, found.prefix[-1]
+    family, dst_len, src_len, tos, table, protocol, _scope, kind, _flags = RTMSG.unpack_from(raw)
+    body = RTMSG.pack(family, dst_len, src_len, tos, table, protocol, RT_SCOPE_NOWHERE, kind, 0)
+    if length:
+        body += codec.attribute(RTA_DST, found.prefix[:-1])
+    given = codec.attributes(raw, RTMSG.size, len(raw))
+    for name in (RTA_SRC, RTA_TABLE, RTA_PRIORITY, *((RTA_NH_ID,) if RTA_NH_ID in given else (RTA_OIF, RTA_GATEWAY))):
+        if name in given:
+            body += codec.attribute(name, given[name])
+    return codec.message(RTM_DELROUTE, codec.NLM_F_REQUEST, number, body)
 
 
 def _cut_out(data, start, end, nothing):

@@ -133,8 +133,7 @@ class Shape:
     way: Way
     protocol: int
     devs: tuple = ()  # all devices it leads over, also by a nexthop group
-    naming: bytes = b""  # what names the route to the kernel when it is to be deleted: rtmsg, and
-    attributes: bytes = b""  # attributes besides RTA_DST
+    raw: bytes = b""  # the kernel's message without its header and RTA_DST
 
     @property
     def owned(self):
