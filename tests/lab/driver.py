@@ -3,7 +3,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import uuid
@@ -63,15 +62,17 @@ class Ping:
     """Pings from one endpoint to another, 100 a second, from `with` on until its end; `lost` then counts them."""
 
     def __init__(self, fabric, host, address):
-        command = ["shell", fabric.prefix, host, "ping", "-n", "-q", "-i", "0.01", "-W", "1", address]
-        self.command = [sys.executable, PROGRAM, *command]
+        self.fabric, self.host = fabric, host
+        self.words = f"ping -n -q -i 0.01 -W 1 {address}"
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, PROGRAM, "shell", self.fabric.prefix, self.host, *self.words.split()]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         return self
 
     def __exit__(self, *error):
-        self.process.send_signal(signal.SIGINT)
-        told = self.process.communicate()[0].replace(",", "").split()
+        # The process here is not the ping but what waits for it; and the brackets keep the shell from finding itself.
+        self.fabric.run(self.host, f"pkill -INT -f '[p]{self.words[1:]}'")
+        told = self.process.communicate(timeout=10)[0].replace(",", "").split()
         self.sent = int(told[told.index("packets") - 1])
         self.lost = self.sent - int(told[told.index("received") - 1])
