@@ -362,6 +362,28 @@ def test_what_is_not_there_in_the_end_is_told(monkeypatch):
         run("192.0.2.0/24 dev eth1\n192.0.3.0/24 dev eth1")
 
 
+@pytest.mark.parametrize("dst", ["192.0.2.0/24", "2001:db8:ff::/64"])
+@pytest.mark.parametrize(
+    ("before", "meanwhile", "words", "left"),
+    [
+        (None, "add {} dev vxlan100 proto static", "File exists", "static"),
+        ("118", "del {} dev vxlan100 proto 118", "No such (process|file or directory)|no match found", None),
+    ],
+)
+def test_what_another_does_meanwhile_is_an_error(dst, before, meanwhile, words, left):
+    if before:
+        sh(f"ip route add {dst} dev vxlan100 proto {before}")
+    resource = RouteResource()
+    params = {"entries": None, "table": f"{dst} dev eth1", "src": None, "state": "present", "purge": "none", "anew": []}
+    desired = resource.normalise(params)
+    plan = resource.plan(desired, resource.read(desired))
+    sh(f"ip route {meanwhile.format(dst)}")
+    with pytest.raises(KernelError, match=words):
+        resource.apply(plan)
+    resource.close()
+    assert [(row["dev"], row["protocol"]) for row in shown(dst=dst)] == ([("vxlan100", left)] if left else [])
+
+
 def test_a_kernel_without_lwtunnel_is_named(monkeypatch):
     monkeypatch.setattr(kernel, "has_lwtunnel", lambda sock: False)
     with pytest.raises(MissingError, match="kernel has no LWTUNNEL: CONFIG_LWTUNNEL"):

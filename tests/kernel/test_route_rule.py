@@ -151,7 +151,20 @@ def test_absent_whatever_the_rule_does():
     wanted = {name: FOUR[name] for name in ("family", "priority", "iif")}
     assert counts({**wanted, "priority": 5}, wanted, state="absent") == (0, 0, 1, 0)
     assert counts({**SIX, "table": "5"}, state="absent") == (0, 0, 1, 0)
+    counts(FOUR)
+    assert counts(FOUR, state="absent") == (0, 0, 1, 0)
     assert not ours()
+
+
+def test_what_another_writes_meanwhile_is_not_doubled():
+    resource = RuleResource()
+    desired = resource.normalise({"rules": [FOUR], "state": "present", "purge": "none"})
+    plan = resource.plan(desired, resource.read(desired))
+    sh("ip rule add priority 1000 iif eth1 table 1000 proto 118")
+    with pytest.raises(KernelError, match="File exists"):
+        resource.apply(plan)
+    resource.close()
+    assert len(ours()) == 1
 
 
 def test_two_of_our_own_become_one():

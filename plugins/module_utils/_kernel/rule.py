@@ -127,8 +127,8 @@ def _found(data, start, end):
         table=codec.number(given.get(FRA_TABLE), table) if name == LOOKUP else None,
         other=tuple(other),
     )
-    # The header's other flags are of the devices' presence, which is not to be asked for.
-    header = HEADER.pack(family, dst_len, src_len, tos, table, action, flags & FIB_RULE_INVERT)
+    # All that the kernel tells of a rule names it; flags it does not look at.
+    header = HEADER.pack(family, dst_len, src_len, tos, table, action, 0)
     body = data[start + 16 + HEADER.size : end]
     return Found(rule, codec.number(given.get(FRA_PROTOCOL), 0), header + body)
 
