@@ -48,7 +48,7 @@ EXAMPLES = r"""
 
 - name: The VTEPs behind which they lead
   ansible.builtin.debug:
-    msg: "{{ known.routes | map(attribute='encap.dst') | unique }}"
+    msg: "{{ known.routes | selectattr('encap', 'defined') | map(attribute='encap.dst') | unique }}"
 """
 
 RETURN = r"""
