@@ -24,6 +24,9 @@ description:
     before the first change.
   - The kernel forgets all rows of a device that is set down, is moved to another network namespace, or gets another MAC
     address. The next run writes them again.
+  - >-
+    For texts of more than 1 MB a record in C(/run/vtep.fabric/last-run) tells the next run what this one compared, by digests, so
+    that it is not compared again while neither side has changed. The kernel's rows are read in each run.
   - Needs nothing on the host but Python, and a kernel of 5.0 or newer, which keeps the protocol of a row.
 options:
   dev:

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 
 import device_support
 import pytest
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible import neighbor as resources
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.neighbor import NeighborResource, read_info
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.run import converge
+from ansible_collections.vtep.fabric.plugins.module_utils._daemons import last_run
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import neighbor as kernel
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import rtnl
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import (
@@ -31,6 +33,14 @@ def sh(*lines):
     for line in lines:
         done = device_support.sh(line)
     return done
+
+
+@pytest.fixture(autouse=True)
+def records(tmp_path, monkeypatch):
+    """What large tables alone would do: a record of the last run, here of every table, and in a directory of its own."""
+    monkeypatch.setattr(last_run, "DIRECTORY", tmp_path / "last-run")
+    monkeypatch.setattr(resources, "LARGE", 0)
+    return tmp_path / "last-run"
 
 
 @pytest.fixture(autouse=True)
@@ -76,8 +86,13 @@ def counts(*args, **more):
         (outcome.after, rows["changed"] + rows["added"]),
     ):
         assert side.count("\n") == min(count, 1001) and (count <= 1000 or f"... and {count - 1000} more rows" in side)
-    again = run(*args, **more)
-    assert not again.changed
+    for large in (1 << 30, 0, 0):  # each row compared; and with the record of the last run
+        resources.LARGE = large
+        again = run(*args, **more)
+        assert not again.changed
+        assert again.result["rows"]["unchanged"] == (
+            0 if more.get("state") == "absent" else sum(rows.values()) - rows["removed"]
+        )
     return rows["added"], rows["changed"], rows["removed"], rows["unchanged"]
 
 
@@ -455,6 +470,116 @@ def test_rows_that_get_lost_are_noticed(monkeypatch):
     back = [f"ip neigh replace {FOUR} dev eth1 lladdr {MAC} nud permanent", f"ip neigh replace proxy {SIX} dev eth1"]
     with losing(back), pytest.raises(VerifyError, match=f"{FOUR} .* is still there; {SIX} .* is still there"):
         run("", ["eth1"], purge="owned")
+
+
+class Compared(Exception):
+    """The table was read row by row."""
+
+
+def remembers(monkeypatch, *args, **more):
+    """Whether a run is answered by the record of the last one, and then as it must be."""
+
+    def refuse(*_arguments):
+        raise Compared
+
+    with monkeypatch.context() as patched:
+        patched.setattr(resources.model, "from_table", refuse)
+        try:
+            outcome = run(*args, **more)
+        except Compared:
+            return False
+    assert not outcome.changed and not outcome.warnings
+    assert outcome.result["rows"]["unchanged"] == len(args[0].strip().split("\n"))
+    return True
+
+
+RECORDED = f"{FOUR} dev eth1 lladdr {MAC}\n{SIX} dev eth1 proxy\n{SIX} dev vxlan100 lladdr {MAC} router"
+
+
+@pytest.mark.parametrize("purge", ["none", "owned"])
+def test_the_last_run_is_remembered(monkeypatch, records, purge):
+    run(RECORDED, purge=purge, check=True)
+    assert not records.exists()
+    run(RECORDED, purge=purge)
+    for check in (True, False):
+        assert remembers(monkeypatch, RECORDED, purge=purge, check=check)
+    others()  # rows of others are none of the task's business
+    assert remembers(monkeypatch, RECORDED, purge=purge)
+    assert not remembers(monkeypatch, RECORDED + " ", purge=purge)
+    assert not remembers(monkeypatch, RECORDED, BOTH, purge=purge)
+    assert not remembers(monkeypatch, RECORDED, purge="all", dev=BOTH)
+    assert not remembers(monkeypatch, RECORDED, purge=purge, anew=["eth1"])
+    with monkeypatch.context() as patched:
+        patched.setattr(resources, "_code", lambda: [b"another version"])
+        assert not remembers(monkeypatch, RECORDED, purge=purge)
+    assert remembers(monkeypatch, RECORDED, purge=purge)
+    (record,) = records.iterdir()
+    record.write_text("{")
+    assert not remembers(monkeypatch, RECORDED, purge=purge)
+    run(RECORDED, purge=purge)
+    assert remembers(monkeypatch, RECORDED, purge=purge)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        f"ip neigh change {FOUR} dev eth1 lladdr {MAC2}",
+        f"ip neigh change {FOUR} dev eth1 lladdr {MAC} nud noarp",
+        f"ip neigh change {FOUR} dev eth1 lladdr {MAC} extern_learn",
+        f"ip neigh change {FOUR} dev eth1 lladdr {MAC} protocol 3",
+        f"ip neigh change {SIX} dev vxlan100 lladdr {MAC}",
+        f"ip neigh del {FOUR} dev eth1",
+        f"ip neigh del proxy {SIX} dev eth1",
+        f"ip neigh replace proxy {SIX} dev eth1 router",
+        "ip link set eth1 down",
+        "ip link del eth1",
+    ],
+)
+def test_what_changed_since_the_last_run_is_seen(monkeypatch, change):
+    run(RECORDED)
+    assert remembers(monkeypatch, RECORDED)
+    sh(change)
+    assert not remembers(monkeypatch, RECORDED)
+    if "link del" in change:
+        sh("ip link add eth1 type veth peer name far1")
+        assert not remembers(monkeypatch, RECORDED)
+    assert run(RECORDED).changed
+    assert counts(RECORDED) == (0, 0, 0, 3)
+
+
+@pytest.mark.parametrize("proxy", [False, True])
+def test_one_row_of_many_that_changed_since_the_last_run_is_seen(monkeypatch, proxy):
+    """Datagrams with nothing but rows of one length are digested as a whole."""
+    table = many(1000)
+    if proxy:
+        table = "\n".join(line.split()[0] + " proxy" for line in table.split("\n"))
+    run(table, ["eth1"])
+    assert remembers(monkeypatch, table, ["eth1"])
+    change = "proxy 2001:db8::1f4 dev eth1 router" if proxy else f"2001:db8::1f4 dev eth1 lladdr {MAC}"
+    sh(f"ip neigh replace {change}" + ("" if proxy else " nud permanent"))
+    assert not remembers(monkeypatch, table, ["eth1"])
+    assert run(table, ["eth1"]).result["rows"]["changed"] == 1
+    sh("ip neigh del " + ("proxy " if proxy else "") + "2001:db8::1f4 dev eth1")
+    assert not remembers(monkeypatch, table, ["eth1"])
+
+
+def test_a_row_of_ours_that_came_since_the_last_run_is_purged(monkeypatch):
+    run(RECORDED, purge="owned")
+    sh(f"ip neigh add 192.0.2.50 dev far1 lladdr {MAC} nud permanent protocol 118")
+    assert not remembers(monkeypatch, RECORDED, purge="owned")
+    assert counts(RECORDED, purge="owned") == (0, 0, 1, 3)
+
+
+def test_what_was_never_seen_to_be_as_wanted_is_not_remembered(monkeypatch, records):
+    """Only some rows were written and read back, or the kernel lost one before it was."""
+    run(f"{FOUR} dev eth1 lladdr {MAC}", purge="owned")
+    run(RECORDED)
+    assert not remembers(monkeypatch, RECORDED)
+    sh(f"ip neigh del {FOUR} dev eth1")
+    assert counts(RECORDED) == (1, 0, 0, 2)
+    monkeypatch.setattr(last_run, "DIRECTORY", records / "file" / "below")
+    (records / "file").write_text("")
+    assert counts(f"{FOUR} dev eth1 lladdr {MAC2}\n{SIX} dev eth1 proxy") == (0, 1, 0, 1)
 
 
 def test_a_dump_that_was_interrupted_is_taken_again(monkeypatch):

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import sys
+from functools import cached_property
 from itertools import chain
 
+from .._daemons.last_run import LastRun
 from .._kernel.neighbor import Neighbors
 from .._model import neighbor as model
 from .._model import table, values
 from .._model.errors import InputError
 from .._plan import neighbor as planner
 from .run import Outcome, Resource
-from .table import SAMPLE, arguments, bounded, checked, lines, rows_of
+from .table import SAMPLE, arguments, bounded, checked, lines, text_of
 
 ENTRY = {
     "ip": {"type": "str", "required": True},
@@ -30,11 +33,21 @@ INFO_ARGUMENTS = {
 }
 
 
+LARGE = 1 << 20  # characters; to compare a smaller text row by row takes less time than to start Python
+SAME = object()  # observed: what the last run found to be as wanted
+
+
 class Desired:
     """The wanted rows, and what to do about them."""
 
-    def __init__(self, devs, wanted, state, purge, anew):
-        self.devs, self.wanted, self.state, self.purge, self.anew = devs, wanted, state, purge, anew
+    def __init__(self, devs, state, purge, anew, parse):
+        self.devs, self.state, self.purge, self.anew, self.parse = devs, state, purge, anew, parse
+        self.last_run = None  # of large tables: the LastRun, and
+        self.found = None  # what it tells
+
+    @cached_property
+    def wanted(self):
+        return self.parse()
 
     def scope(self):
         """The devices whose other rows are looked at; None: every device."""
@@ -49,6 +62,7 @@ class NeighborResource(Resource):
         self.kernel = Neighbors()
         self.devices = {}
         self.unfit = {}  # device: why its rows cannot stand there, or not yet
+        self.proof = None  # the digest of the kernel's rows that were all seen to be as wanted
 
     def close(self):
         self.kernel.close()
@@ -62,16 +76,23 @@ class NeighborResource(Resource):
             faults.append("dev: missing; purge: all needs to be told which devices' rows it may remove")
         if params["purge"] != "none" and absent:
             faults.append("purge: goes with state: present, which names the rows to keep; leave purge out")
-        wanted = None
         try:
-            wanted = rows_of(params, model.from_entries, model.from_table, devs, absent)
+            text = text_of(params)
+            desired = Desired(devs, params["state"], params["purge"], anew, lambda: _rows(params, text, devs, absent))
+            if text and len(text) > LARGE and not (faults or absent or anew or params["purge"] == "all"):
+                desired.last_run = LastRun([repr((devs, params["purge"])).encode()], [*_code(), text.encode()])
+                desired.found = desired.last_run.load()
+            if not desired.found:
+                desired.wanted  # noqa: B018 (reads it, and so finds its faults)
         except InputError as error:
             faults += error.faults
         if faults:
             raise InputError(faults)
-        return Desired(devs, wanted, params["state"], params["purge"], anew)
+        return desired
 
     def read(self, desired):
+        if desired.found and self._is_same(desired):
+            return SAME
         names = dict.fromkeys([*desired.devs, *desired.wanted.devs()])
         self.devices = {name: self.kernel.device(name) for name in names}
         if desired.state == "present":
@@ -81,14 +102,22 @@ class NeighborResource(Resource):
                 if faults:
                     self.unfit[name] = faults
         devices = {name: None if name in desired.anew else device for name, device in self.devices.items()}
-        return self._look(desired.wanted, desired.state, desired.scope(), devices, desired.anew)
-
-    def _look(self, wanted, state, scope, devices, anew=()):
-        seen = self.kernel.look(wanted, devices, scope, compare=state == "present")
-        seen.strangers = [found for found in seen.strangers if found.kind.dev not in anew]
+        seen = self.kernel.look(
+            desired.wanted, devices, desired.scope(), desired.state == "present", bool(desired.last_run)
+        )
+        seen.strangers = [found for found in seen.strangers if found.kind.dev not in desired.anew]
         return seen
 
+    def _is_same(self, desired):
+        """Whether the kernel holds what the last run compared with the same text, and found to be as wanted."""
+        devices = {name: self.kernel.device(name) for name in desired.found["devices"]}
+        if _told(devices) != desired.found["devices"]:
+            return False
+        return self.kernel.digest(devices, desired.scope()) == desired.found["digest"]
+
     def plan(self, desired, observed):
+        if observed is SAME:
+            return planner.Plan(None)
         return planner.plan(desired.wanted, observed, desired.state, desired.purge)
 
     def apply(self, plan):
@@ -105,23 +134,31 @@ class NeighborResource(Resource):
         wrong = []
         put = plan.added + [i for i, found in plan.changed]
         if put:
-            again = self._again(desired.wanted.subset(put), self.devices, "present")
-            wrong += [f"{again.wanted.text(i)} is missing" for i in again.added]
-            wrong += [f"{found.text()} stands where {again.wanted.text(i)} should" for i, found in again.changed]
+            table = desired.wanted.subset(put)
+            whole = desired.last_run and table is desired.wanted
+            seen = self.kernel.look(table, self.devices, desired.scope() if whole else (), digest=bool(whole))
+            strangers, seen.strangers = seen.strangers, []
+            again = planner.plan(table, seen, purge="all")  # whoever's they are, they are not what was just written
+            wrong += [f"{table.text(i)} is missing" for i in again.added]
+            wrong += [f"{found.text()} stands where {table.text(i)} should" for i, found in again.changed]
+            if not wrong and not any(planner.purgeable(found, desired.purge) for found in strangers):
+                self.proof = seen.digest
         if plan.removed:
             gone = model.wanted_of(plan.removed)
             devices = {found.kind.dev: model.Device(found.kind.dev, found.index) for found in plan.removed}
-            wrong += [f"{found.text()} is still there" for found in self._again(gone, devices, "absent").removed]
+            left = planner.plan(gone, self.kernel.look(gone, devices, compare=False), "absent").removed
+            wrong += [f"{found.text()} is still there" for found in left]
         return bounded(wrong)
-
-    def _again(self, wanted, devices, state):
-        purge = "all" if state == "present" else "none"  # whoever's they are, they are not what was just written
-        return planner.plan(wanted, self._look(wanted, state, (), devices), state, purge)
 
     def outcome(self, desired, observed, plan, checking):
         wanted = plan.wanted
         added, changed, removed = len(plan.added), len(plan.changed), len(plan.removed)
-        given = len(wanted) if desired.state == "present" else 0
+        if observed is SAME:
+            given = desired.found["rows"]
+        else:
+            given = len(wanted) if desired.state == "present" else 0
+            if not checking:
+                self._remember(desired, plan, observed)
         share = SAMPLE // max(bool(added) + bool(changed) + bool(removed), 1)
         sample = [f"added {wanted.text(i)}" for i in plan.added[:share]]
         sample += [f"changed {old.text()} to {wanted.text(i)}" for i, old in plan.changed[:share]]
@@ -145,9 +182,32 @@ class NeighborResource(Resource):
             },
         )
 
+    def _remember(self, desired, plan, observed):
+        proof = self.proof if plan else observed.digest
+        if proof and not self.unfit:
+            found = {"devices": _told(self.devices), "rows": len(desired.wanted), "digest": proof}
+            desired.last_run.store(found)
+
     def _warnings(self):
         faults = list(chain.from_iterable(self.unfit.values()))
         return ["not yet as these rows need it: " + "; ".join(bounded(faults))] if faults else []
+
+
+def _rows(params, text, devs, absent):
+    if params["entries"] is not None:
+        return model.from_entries(params["entries"], devs, absent)
+    return model.from_table(text, devs, absent)
+
+
+def _told(devices):
+    """Devices as the record of a run has them."""
+    return {name: device and list(vars(device).values()) for name, device in devices.items()}
+
+
+def _code():
+    """What made of a text and the kernel's rows what it made; another version may see them otherwise."""
+    modules = [sys.modules[one.__module__] for one in (model.Kind, planner.Plan, Neighbors, NeighborResource)]
+    return [one.__spec__.loader.get_data(one.__file__) for one in (*modules, table)]
 
 
 def read_info(params):

@@ -29,7 +29,12 @@ def rows_of(params, from_entries, from_table, *how):
     """The rows of the form that was given."""
     if params["entries"] is not None:
         return from_entries(params["entries"], *how)
-    return from_table(params["table"] if params["src"] is None else _content(params["src"]), *how)
+    return from_table(text_of(params), *how)
+
+
+def text_of(params):
+    """The text of a table, or None where there are entries instead."""
+    return params["table"] if params["src"] is None else _content(params["src"])
 
 
 def _content(path):

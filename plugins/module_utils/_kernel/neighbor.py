@@ -8,6 +8,7 @@ is compared as slices of bytes with what the kernel would dump for a wanted row,
 from __future__ import annotations
 
 import errno as errnos
+import hashlib
 import socket
 import struct
 from itertools import chain, repeat
@@ -70,6 +71,7 @@ KNOWN = (NDA_DST, NDA_LLADDR, NDA_CACHEINFO, NDA_PROBES, NDA_PROTOCOL, NDA_FLAGS
 MARK = codec.attribute(NDA_PROTOCOL, bytes([PROTOCOL]))
 _LLADDR = codec.ATTRIBUTE.pack(10, NDA_LLADDR)
 _PROBES = codec.ATTRIBUTE.pack(8, NDA_PROBES)
+_CACHEINFO = codec.ATTRIBUTE.pack(20, NDA_CACHEINFO)
 AGES = 4 + 20  # NDA_PROBES' value and NDA_CACHEINFO, which change all the time
 
 
@@ -119,28 +121,40 @@ class Neighbors:
 
     # Reading
 
-    def look(self, wanted, devices, scope=(), compare=True):
+    def look(self, wanted, devices, scope=(), compare=True, digest=False):
         """What there is of the wanted rows, as Seen; and of other rows of the devices named in `scope` (None: of all).
 
         `devices`: the Device of each name, or None for those whose tables count as empty. compare=False: rows that are as
-        wanted are reported as well, among `different`.
+        wanted are reported as well, among `different`. digest: tell `digest` of the very rows that were looked at.
         """
-        for _dummy in range(3):
-            try:
-                return self._look(wanted, devices, scope, compare)
-            except rtnl.Interrupted:
-                continue
-        raise KernelError("neighbours", errnos.EAGAIN, "the table keeps changing while it is read")
+        return _steady(lambda: self._look(wanted, devices, scope, compare, digest))
 
-    def _look(self, wanted, devices, scope, compare):
+    def digest(self, devices, scope):
+        """A digest of all rows with the mark, but what changes by itself, in the kernel's order."""
+        indexes = {name: device.index for name, device in devices.items() if device}
+        return _steady(lambda: self._digest(indexes, scope))
+
+    def _digest(self, indexes, scope):
+        digest = _Digest()
+        for proxy in (False, True):
+            for datagram in self._dump(proxy, scope, indexes):
+                digest.add(proxy, *datagram)
+        return digest.told()
+
+    def _look(self, wanted, devices, scope, compare, digest):
         indexes = {name: device.index for name, device in devices.items() if device}
         scoped = None if scope is None else {indexes[name] for name in scope if name in indexes}
         images = self._images(wanted, indexes) if compare else {}
         spans = {}  # of dumped rows that are not as wanted, by whether they are proxy entries
+        told = _Digest() if digest else None
         for proxy in (False, True):
-            if scoped is None or scoped or any(kind.proxy == proxy and kind.dev in indexes for kind in wanted.kinds):
-                spans[proxy] = _unlike(self._dump(proxy, scoped, indexes), images, 0 if proxy else AGES)
-        seen = Seen()
+            used = scoped is None or scoped or any(kind.proxy == proxy and kind.dev in indexes for kind in wanted.kinds)
+            if used or told:
+                datagrams = self._dump(proxy, scoped, indexes)
+                if told:
+                    datagrams = told.adding(proxy, datagrams)
+                spans[proxy] = _unlike(datagrams, images, 0 if proxy else AGES)
+        seen = Seen(digest=told.told() if told else None)
         if compare:
             plain = [k for k, kind in enumerate(wanted.kinds) if not _has_image(kind, indexes)]
             left = [i for i, k in enumerate(wanted.index) if k in plain] if plain else []
@@ -382,8 +396,7 @@ def _unlike(datagrams, images, ages):
     """
     unlike = []
     for data, stride in datagrams:
-        count = len(data) // stride if stride else 0
-        if count and all(data[stride - 8 + k :: stride] == MARK[k : k + 1] * count for k in range(8)):
+        if stride and _all_marked(data, stride):
             size = stride - 20 - ages - 8
             fronts = [data[at : at + size] for at in range(20, len(data), stride)]
             hits = list(map(images.pop, fronts, repeat(None)))
@@ -396,6 +409,58 @@ def _unlike(datagrams, images, ages):
                 if not marked or images.pop(data[start + 20 : end - 8 - ages], None) is None:
                     unlike.append((data, start, end))
     return unlike
+
+
+def _steady(read):
+    """What `read` returns when the tables did not change under it."""
+    for _dummy in range(3):
+        try:
+            return read()
+        except rtnl.Interrupted:
+            continue
+    raise KernelError("neighbours", errnos.EAGAIN, "the table keeps changing while it is read")
+
+
+class _Digest:
+    """A digest of dumped rows that carry the mark, without what changes by itself: sequence numbers and ages."""
+
+    def __init__(self):
+        self.hash = hashlib.blake2b()
+
+    def told(self):
+        return self.hash.hexdigest()
+
+    def adding(self, proxy, datagrams):
+        for data, stride in datagrams:
+            self.add(proxy, data, stride)
+            yield data, stride
+
+    def add(self, proxy, data, stride):
+        ages = 0 if proxy else AGES
+        if stride and _all_marked(data, stride) and (proxy or _has_ages(data, stride - 8)):
+            lasting = bytearray(data)
+            blank = bytes(len(data) // stride)
+            for at in (*range(8, 16), *range(stride - 8 - ages, stride - 8)):
+                lasting[at::stride] = blank
+            self.hash.update(lasting)
+            return
+        for _kind, _bits, _seq, start, end in codec.messages(data):
+            at = data.rfind(MARK, start + BODY, end)
+            if at >= 0:
+                blank = ages if _has_ages(data, at) else 0
+                self.hash.update(data[start : start + 8] + bytes(8) + data[start + 16 : at - blank])
+                self.hash.update(bytes(blank) + data[at:end])
+
+
+def _has_ages(data, at):
+    """Whether what ends there is NDA_PROBES and NDA_CACHEINFO."""
+    return data[at - 28 : at - 24] == _PROBES and data[at - 20 : at - 16] == _CACHEINFO
+
+
+def _all_marked(data, stride):
+    """Whether the mark is the last attribute of every message, all of one length."""
+    count = len(data) // stride
+    return all(data[stride - 8 + k :: stride] == MARK[k : k + 1] * count for k in range(8))
 
 
 def _has_ipv6(name):

@@ -125,6 +125,7 @@ class Seen:
     missing: list = field(default_factory=list)  # positions
     different: list = field(default_factory=list)  # (position, Found): there, perhaps with other content
     strangers: list = field(default_factory=list)  # Found that nobody wants, in the scope that was asked for
+    digest: str | None = None  # of all rows with the mark, when it was asked for
 
 
 @dataclass
