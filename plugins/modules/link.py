@@ -285,6 +285,13 @@ links:
       type: list
       elements: str
       sample: ["12 FDB rows", "its neighbours and routes"]
+unlisted:
+  description: >-
+    The names of the collection's devices, and ports in bridges of the collection's, that the task does not name. O(purge=owned) removes them, without it they stay.
+  returned: success
+  type: list
+  elements: str
+  sample: [br200]
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -391,6 +391,13 @@ devices:
       type: list
       elements: str
       sample: ["12 FDB rows", "its neighbours and routes"]
+unlisted:
+  description: >-
+    The names of the collection's VXLAN devices that the task does not name. O(purge=owned) removes them, without it they stay.
+  returned: success
+  type: list
+  elements: str
+  sample: [br200]
 """
 
 from ansible.module_utils.basic import AnsibleModule

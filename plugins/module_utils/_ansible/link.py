@@ -128,7 +128,7 @@ class Devices(Resource):
             before=_bounded(before),
             after=_bounded(after),
             header=self.listing,
-            result={self.listing: planning.report(plan)},
+            result={self.listing: planning.report(plan), "unlisted": list(plan.unlisted)},
             warnings=planning.warnings(plan),
         )
 

@@ -66,6 +66,7 @@ class Plan:
     needs: list = field(default_factory=list)  # (device, option, the device that must be there)
     checks: list = field(default_factory=list)  # faults that only the run itself can be sure of
     desired: tuple = ()  # what was asked for, and what follows from it: the marks of ports, and ports that leave
+    unlisted: tuple = ()  # names of what is ours and was not asked for: what a purge removes, or takes out of our bridges
 
     def __bool__(self):
         return bool(self.operations)
@@ -155,10 +156,11 @@ class _Planner:
         self._refuse_orphans(going)
         self._refuse_losses(anew)
         self._check(going)
+        unlisted = tuple(sorted({*self._unlisted(), *self._lost_members()}))
         operations = self._remove_addresses(going)
         operations += [Remove(name) for name in self._uppers_first(going)]
         operations += self._build(going, anew)
-        plan = Plan(operations, self._report(going), self._needs(), self._strays(going), tuple(self.desired.values()))
+        plan = Plan(operations, self._report(going), self._needs(), self._strays(going), tuple(self.desired.values()), unlisted)
         faults = self.kind.judge(self._outlook(going), plan)
         if faults:
             raise InputError(faults)
@@ -172,11 +174,16 @@ class _Planner:
         for name, device in self.desired.items():
             if device.present and not self._is_ours(name):
                 self.desired[name] = self._with_mark(device)
-        for name, found in self.found.items():
-            stays = name not in going and self._peer(name) not in going
-            if self.purge and stays and name not in self.desired and self._is_member(found):
+        for name in self._lost_members() if self.purge else ():
+            if name not in going and self._peer(name) not in going:
                 self.desired[name] = self._with_mark(model.Device(name, None))
                 self.changes[name] = Change(name)
+
+    def _lost_members(self):
+        """Ports with the mark that the task does not name."""
+        if not self.kind.marks_members:
+            return []
+        return [name for name, found in self.found.items() if name not in self.named and self._is_member(found)]
 
     def _with_mark(self, device):
         found, master = self.found.get(device.name), device.wanted.get("master")
@@ -227,14 +234,17 @@ class _Planner:
         """Names of devices that are removed, for good or to be made anew."""
         going = {name for name, device in self.desired.items() if not device.present and name in self.found}
         if self.purge:
-            kept = set(self.desired)
-            kept.update(self._peer(name) for name in self.desired if name in self.found)
-            going.update(
-                name
-                for name, found in self.found.items()
-                if found.owned and found.kind in self.kind.tables and name not in kept
-            )
+            going.update(self._unlisted())
         return going
+
+    def _unlisted(self):
+        """Devices of ours that the task does not name."""
+        kept = {*self.named, *(self._peer(name) for name in self.named if name in self.found)}
+        return [
+            name
+            for name, found in self.found.items()
+            if found.owned and found.kind in self.kind.tables and name not in kept
+        ]
 
     def _peer(self, name):
         """The other end of a veth pair, which comes and goes with this one."""
