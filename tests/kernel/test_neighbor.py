@@ -470,6 +470,9 @@ def test_rows_that_get_lost_are_noticed(monkeypatch):
     back = [f"ip neigh replace {FOUR} dev eth1 lladdr {MAC} nud permanent", f"ip neigh replace proxy {SIX} dev eth1"]
     with losing(back), pytest.raises(VerifyError, match=f"{FOUR} .* is still there; {SIX} .* is still there"):
         run("", ["eth1"], purge="owned")
+    back = [f"ip neigh replace {FOUR} dev eth1 lladdr {MAC} nud permanent extern_learn protocol zebra"]
+    with losing(back), pytest.raises(VerifyError, match=f"{FOUR} .* extern_learn .*is still there"):
+        run("", ["eth1"], purge="all")
 
 
 class Compared(Exception):

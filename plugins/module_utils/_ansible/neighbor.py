@@ -146,8 +146,10 @@ class NeighborResource(Resource):
         if plan.removed:
             gone = model.wanted_of(plan.removed)
             devices = {found.kind.dev: model.Device(found.kind.dev, found.index) for found in plan.removed}
-            left = planner.plan(gone, self.kernel.look(gone, devices, compare=False), "absent").removed
-            wrong += [f"{found.text()} is still there" for found in left]
+            left = self.kernel.look(gone, devices, compare=False).different
+            wrong += [
+                f"{found.text()} is still there" for i, found in left if found.configured and found.mac == gone.macs[i]
+            ]
         return bounded(wrong)
 
     def outcome(self, desired, observed, plan, checking):
