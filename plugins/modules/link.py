@@ -287,7 +287,8 @@ links:
       sample: ["12 FDB rows", "its neighbours and routes"]
 unlisted:
   description: >-
-    The names of the collection's devices, and ports in bridges of the collection's, that the task does not name. O(purge=owned) removes them, without it they stay.
+    The names of the collection's devices, and of ports in its bridges, that the task does not name. O(purge=owned)
+    removes the devices and takes the ports out; without it they stay.
   returned: success
   type: list
   elements: str

@@ -170,7 +170,8 @@ options:
   anew:
     description:
       - Devices whose routes are taken as gone.
-      - In check mode, name here the devices that an earlier task would make anew or remove, since their routes go with them. A run has no need of it.
+      - In check mode, name here the devices that an earlier task would make anew or remove, since their routes go with them.
+        A run has no need of it.
     type: list
     elements: str
     default: []
