@@ -160,7 +160,9 @@ class _Planner:
         operations = self._remove_addresses(going)
         operations += [Remove(name) for name in self._uppers_first(going)]
         operations += self._build(going, anew)
-        plan = Plan(operations, self._report(going), self._needs(), self._strays(going), tuple(self.desired.values()), unlisted)
+        plan = Plan(
+            operations, self._report(going), self._needs(), self._strays(going), tuple(self.desired.values()), unlisted
+        )
         faults = self.kind.judge(self._outlook(going), plan)
         if faults:
             raise InputError(faults)
