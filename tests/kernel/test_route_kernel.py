@@ -101,9 +101,12 @@ def _plain(row):
 
 
 def _flat(pairs):
-    """A dictionary of what `ip` writes, where the encapsulation's `dst` and `tos` come after the route's, with the same names."""
+    """A dictionary of what `ip` writes. iproute2 6.1 writes the encapsulation's words among the route's, newer ones apart."""
     flat = {}
     for name, value in pairs:
+        if name == "encap" and isinstance(value, dict):
+            flat.update({f"encap_{word}" if word in flat else word: known for word, known in value.items()})
+            name, value = "encap", flat.pop("encap_type")
         flat[f"encap_{name}" if name in flat else name] = value
     return flat
 

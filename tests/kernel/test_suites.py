@@ -22,6 +22,8 @@ FILES = (
     "test_neighbor.py",
     "test_isolation.py",
     "test_isolation_routed.py",
+    "test_route_kernel.py",
+    "test_route_rule.py",
     "test_host_info_kernel.py",
 )
 LOCAL = "import site; print(site.getsitepackages()[0])"
