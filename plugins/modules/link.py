@@ -185,15 +185,15 @@ options:
   purge:
     description:
       - With V(owned), dummy, bridge, VLAN and veth devices of this network namespace that are owned by the collection
-        and not named in this task are removed.
+        and not named in this task are removed. RV(unlisted) names them beforehand.
       - The other end of a veth pair that is named counts as named.
-      - A device of somebody else's that this module put into a bridge of the collection's leaves it when this task does not
-        give it a O(master) any more. With its place go its port settings and its FDB rows. The module knows such a port by
-        the link group 118, which it gets with its place and loses with it. A port that others put into the bridge has no
-        such mark and stays, and so does one that has another link group. A port that has moved into somebody else's bridge
-        only loses the mark.
+      - With V(ports) and V(owned), a device of somebody else's that this module put into a bridge of the collection's
+        leaves it when this task does not give it a O(master) any more. With its place go its port settings and its FDB
+        rows. The module knows such a port by the link group 118, which it gets with its place and loses with it. A port
+        that others put into the bridge has no such mark and stays, and so does one that has another link group. A port
+        that has moved into somebody else's bridge only loses the mark.
     type: str
-    choices: [none, owned]
+    choices: [none, ports, owned]
     default: none
   purge_addresses:
     description:
@@ -287,8 +287,7 @@ links:
       sample: ["12 FDB rows", "its neighbours and routes"]
 unlisted:
   description: >-
-    The names of the collection's devices, and of ports in its bridges, that the task does not name. O(purge=owned)
-    removes the devices and takes the ports out; without it they stay.
+    The names of the collection's devices that the task does not name. O(purge=owned) removes them, without it they stay.
   returned: success
   type: list
   elements: str

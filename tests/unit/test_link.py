@@ -141,7 +141,7 @@ def test_devices_go_from_top_to_bottom_and_a_veth_pair_once():
         found("mine", "bridge"),
         found("vxlan1", "vxlan", alias="vtep.fabric"),
     )
-    gone = plan((), there, purge=True)
+    gone = plan((), there, purge="owned")
     assert order(gone) == [("Remove", "a"), ("Remove", "v.1.2"), ("Remove", "v.1"), ("Remove", "br1")]
     assert {change.name for change in gone.changes if change.action == "removed"} == {"a", "b", "br1", "v.1", "v.1.2"}
 
@@ -152,8 +152,8 @@ def test_purge_keeps_what_is_listed_and_the_other_end_of_it():
         found("b", "veth", alias="vtep.fabric", veth__peer="a"),
         found("br1", "bridge", alias="vtep.fabric"),
     )
-    assert order(plan(wanted({"name": "a", "type": "veth"}), there, purge=True)) == [("Remove", "br1")]
-    assert not plan(wanted({"name": "a", "type": "veth"}, {"name": "br1"}), there, purge=True)
+    assert order(plan(wanted({"name": "a", "type": "veth"}), there, purge="owned")) == [("Remove", "br1")]
+    assert not plan(wanted({"name": "a", "type": "veth"}, {"name": "br1"}), there, purge="owned")
 
 
 # Ports of our bridges
@@ -170,15 +170,26 @@ def test_a_port_of_our_bridge_is_marked_before_it_gets_there_and_loses_the_mark_
         planning.Set("eth1", "", {"master": "br100"}),
     ]
     there.devices["eth1"].has.update(master="br100", linkgroup=118)
-    assert not plan(wanted(BR100, {"name": "eth1", "master": "br100"}), there, purge=True)
+    assert not plan(wanted(BR100, {"name": "eth1", "master": "br100"}), there, purge="owned")
     for listed in ([BR100], [BR100, {"name": "eth1", "up": False}]):
-        assert plan(wanted(*listed), there, purge=True).operations == [
+        assert plan(wanted(*listed), there, purge="owned").operations == [
             planning.Set("eth1", "", {"master": ""}),
             planning.Set("eth1", "", {"linkgroup": 0}),
         ]
         assert not plan(wanted(*listed), there)
-    settings = plan(wanted(BR100, {"name": "eth1", "port": {"learning": False}}), there, purge=True)
+    settings = plan(wanted(BR100, {"name": "eth1", "port": {"learning": False}}), there, purge="owned")
     assert settings.operations == [planning.Set("eth1", "", {"port.learning": False})]
+
+
+def test_ports_may_leave_before_their_bridge_goes():
+    there = state(
+        found("eth1", master="br100", linkgroup=118), found("br100", "bridge", index=2, alias="vtep.fabric vni 100")
+    )
+    for named in ((), (wanted({"name": "eth1", "master": ""}))):
+        left = plan(named, there, purge="ports")
+        assert left.operations == [planning.Set("eth1", "", {"master": ""}), planning.Set("eth1", "", {"linkgroup": 0})]
+        assert left.unlisted == ("br100",)
+    assert plan(wanted({"name": "br100"}), there).unlisted == ()
 
 
 @pytest.mark.parametrize(
@@ -193,7 +204,7 @@ def test_a_port_of_our_bridge_is_marked_before_it_gets_there_and_loses_the_mark_
 def test_what_others_put_somewhere_stays_there(port, operations):
     ours = found("br100", "bridge", index=2, alias="vtep.fabric vni 100")
     there = state(found("eth1", **port), ours, found("lan", "bridge", index=3))
-    assert plan(wanted(BR100), there, purge=True).operations == operations
+    assert plan(wanted(BR100), there, purge="owned").operations == operations
 
 
 def test_a_port_of_another_bridge_is_not_marked():
@@ -215,7 +226,7 @@ def test_another_kind_is_never_touched():
 def test_what_stands_on_a_device_keeps_it():
     there = state(found("br1", "bridge", alias="vtep.fabric"), found("other", "macvlan", lower="br1"))
     with pytest.raises(RefusedError, match="br1: other is on top of it and would go with it"):
-        plan((), there, purge=True)
+        plan((), there, purge="owned")
 
 
 def test_a_change_that_needs_a_new_device_is_refused_with_what_would_be_lost():
@@ -429,7 +440,7 @@ def test_differences_name_what_is_not_as_wanted():
         {"name": "eth1", "mtu": 1600, "addresses": ["192.0.2.1/24"]}, {"name": "gone", "type": "bridge", "mtu": 1500}
     )
     there = state(found("eth1", addresses=[OURS]), found("br9", "bridge", alias="vtep.fabric"))
-    told = plan(desired, there, purge=True, purge_addresses="listed")
+    told = plan(desired, there, purge="owned", purge_addresses="listed")
     assert planning.differences(desired, there, told) == [
         "eth1 mtu is 1500, not 1600",
         "eth1 has no address 192.0.2.1/24",
@@ -442,7 +453,9 @@ def test_differences_name_what_is_not_as_wanted():
 def test_the_diff_has_a_line_for_each_attribute():
     there = state(found("eth1"), found("br9", "bridge", alias="vtep.fabric"))
     told = plan(
-        wanted({"name": "eth1", "mtu": 1600, "up": True}, {"name": "d", "type": "dummy", "up": True}), there, purge=True
+        wanted({"name": "eth1", "mtu": 1600, "up": True}, {"name": "d", "type": "dummy", "up": True}),
+        there,
+        purge="owned",
     )
     before, after = planning.lines(told)
     assert before[:2] == ["eth1 mtu 1500", "eth1 up false"]

@@ -221,4 +221,4 @@ def test_links(first, second, purge):
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(first=vxlans(), second=vxlans())
 def test_vxlans(first, second, release):
-    event(f"carried out: {settle(vxlan.devices, first, second, Kind(release), purge=True)}")
+    event(f"carried out: {settle(vxlan.devices, first, second, Kind(release), purge='owned')}")

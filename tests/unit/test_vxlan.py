@@ -259,7 +259,7 @@ def test_two_devices_on_one_vni_and_port():
     for different in ({"dstport": 4790}, {"local": "2001:db8::1"}, {"gbp": True}, {"udp_zero_csum6_rx": True}):
         assert plan(wanted("vxlan2", id=5, **different), there)
     mine = state(found("vxlan1", id=5, alias="vtep.fabric"))
-    assert plan(wanted("vxlan2", id=5), mine, purge=True)
+    assert plan(wanted("vxlan2", id=5), mine, purge="owned")
     with pytest.raises(InputError):
         plan(model.devices([{"name": "a", "id": 8}, {"name": "b", "id": 8}]), state())
 

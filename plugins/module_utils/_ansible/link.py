@@ -77,7 +77,8 @@ class Devices(Resource):
     @classmethod
     def spec(cls):
         purge_addresses = {"type": "str", "choices": ADDRESSES, "default": "none"}
-        return {**with_list(cls.listing, cls.device), "purge_addresses": purge_addresses}
+        purge = {**PURGE["purge"], "choices": ["none", "ports", "owned"]}
+        return {**with_list(cls.listing, cls.device), "purge": purge, "purge_addresses": purge_addresses}
 
     def parse(self, listed):
         return model.devices(listed)
@@ -98,7 +99,7 @@ class Devices(Resource):
             desired,
             observed,
             self.kind(),
-            purge=self.params["purge"] == "owned",
+            purge=self.params["purge"],
             purge_addresses=self.params.get("purge_addresses", "none"),
             count_rows=self.links.count_rows,
         )

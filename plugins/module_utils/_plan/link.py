@@ -66,7 +66,7 @@ class Plan:
     needs: list = field(default_factory=list)  # (device, option, the device that must be there)
     checks: list = field(default_factory=list)  # faults that only the run itself can be sure of
     desired: tuple = ()  # what was asked for, and what follows from it: the marks of ports, and ports that leave
-    unlisted: tuple = ()  # names of what is ours and was not asked for: what a purge removes, or takes out of our bridges
+    unlisted: tuple = ()  # names of the devices that are ours and were not asked for: what a purge removes
 
     def __bool__(self):
         return bool(self.operations)
@@ -122,9 +122,10 @@ class Kind:
         return []
 
 
-def plan(desired, state, kind=None, purge=False, purge_addresses="none", count_rows=None):
+def plan(desired, state, kind=None, purge="none", purge_addresses="none", count_rows=None):
     """A Plan. Raises InputError, MissingError or RefusedError before anything is changed.
 
+    purge: none, ports (those that are not named leave our bridges) or owned (our devices that are not named go as well).
     count_rows(index) tells how many FDB rows a device would lose; it is asked only for devices that are made anew.
     """
     return _Planner(desired, state, kind or Kind(), purge, purge_addresses, count_rows or (lambda index: 0)).plan()
@@ -136,7 +137,8 @@ class _Planner:
         self.state = state
         self.desired = {device.name: device for device in desired}
         self.named = set(self.desired)  # by the task; a port that leaves its bridge joins the desired ones without that
-        self.purge = purge
+        self.purge = purge == "owned"
+        self.purge_ports = purge != "none"
         self.purge_addresses = purge_addresses
         self.count_rows = count_rows
         self.found = state.devices
@@ -156,7 +158,7 @@ class _Planner:
         self._refuse_orphans(going)
         self._refuse_losses(anew)
         self._check(going)
-        unlisted = tuple(sorted({*self._unlisted(), *self._lost_members()}))
+        unlisted = tuple(sorted(self._unlisted()))
         operations = self._remove_addresses(going)
         operations += [Remove(name) for name in self._uppers_first(going)]
         operations += self._build(going, anew)
@@ -176,7 +178,7 @@ class _Planner:
         for name, device in self.desired.items():
             if device.present and not self._is_ours(name):
                 self.desired[name] = self._with_mark(device)
-        for name in self._lost_members() if self.purge else ():
+        for name in self._lost_members() if self.purge_ports else ():
             if name not in going and self._peer(name) not in going:
                 self.desired[name] = self._with_mark(model.Device(name, None))
                 self.changes[name] = Change(name)
@@ -192,7 +194,7 @@ class _Planner:
         group = found.has.get(model.MEMBER.option) if found else None
         if master and self._is_ours(master):
             return device if group else _wanting(device, model.MEMBERS)  # a group of somebody else's stays
-        if not found or not self._is_member(found) or not (self.purge or "master" in device.wanted):
+        if not found or not self._is_member(found) or not (self.purge_ports or "master" in device.wanted):
             return device
         if "master" not in device.wanted and any(option.startswith("port.") for option in device.wanted):
             return device  # port settings ask for a place, whichever it is
