@@ -287,11 +287,11 @@ links:
       sample: ["12 FDB rows", "its neighbours and routes"]
 unlisted:
   description: >-
-    The names of the collection's devices that the task does not name. O(purge=owned) removes them, without it they stay.
+    The collection's devices that the task does not name. O(purge=owned) removes them, without it they stay.
   returned: success
   type: list
-  elements: str
-  sample: [br200]
+  elements: dict
+  sample: [{"name": "br200", "type": "bridge"}]
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -393,11 +393,11 @@ devices:
       sample: ["12 FDB rows", "its neighbours and routes"]
 unlisted:
   description: >-
-    The names of the collection's VXLAN devices that the task does not name. O(purge=owned) removes them, without it they stay.
+    The collection's VXLAN devices that the task does not name. O(purge=owned) removes them, without it they stay.
   returned: success
   type: list
-  elements: str
-  sample: [br200]
+  elements: dict
+  sample: [{"name": "vxlan200", "type": "vxlan"}]
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -188,7 +188,7 @@ def test_ports_may_leave_before_their_bridge_goes():
     for named in ((), (wanted({"name": "eth1", "master": ""}))):
         left = plan(named, there, purge="ports")
         assert left.operations == [planning.Set("eth1", "", {"master": ""}), planning.Set("eth1", "", {"linkgroup": 0})]
-        assert left.unlisted == ("br100",)
+        assert left.unlisted == (("br100", "bridge"),)
     assert plan(wanted({"name": "br100"}), there).unlisted == ()
 
 

@@ -129,7 +129,10 @@ class Devices(Resource):
             before=_bounded(before),
             after=_bounded(after),
             header=self.listing,
-            result={self.listing: planning.report(plan), "unlisted": list(plan.unlisted)},
+            result={
+                self.listing: planning.report(plan),
+                "unlisted": [{"name": name, "type": kind} for name, kind in plan.unlisted],
+            },
             warnings=planning.warnings(plan),
         )
 

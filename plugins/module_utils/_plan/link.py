@@ -66,7 +66,7 @@ class Plan:
     needs: list = field(default_factory=list)  # (device, option, the device that must be there)
     checks: list = field(default_factory=list)  # faults that only the run itself can be sure of
     desired: tuple = ()  # what was asked for, and what follows from it: the marks of ports, and ports that leave
-    unlisted: tuple = ()  # names of the devices that are ours and were not asked for: what a purge removes
+    unlisted: tuple = ()  # (name, kind) of the devices that are ours and were not asked for: what a purge removes
 
     def __bool__(self):
         return bool(self.operations)
@@ -158,7 +158,7 @@ class _Planner:
         self._refuse_orphans(going)
         self._refuse_losses(anew)
         self._check(going)
-        unlisted = tuple(sorted(self._unlisted()))
+        unlisted = tuple((name, self.found[name].kind) for name in sorted(self._unlisted()))
         operations = self._remove_addresses(going)
         operations += [Remove(name) for name in self._uppers_first(going)]
         operations += self._build(going, anew)
