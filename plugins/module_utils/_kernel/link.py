@@ -271,7 +271,7 @@ class Links:
         message["index"] = _index(operation.name)
         message["attrs"] = [("IFA_LOCAL", text), ("IFA_ADDRESS", text)]
         if operation.address.owned:
-            message["attrs"].append(("IFA_PROTO", model.ADDRESS_PROTO))
+            message["attrs"].append(("IFA_PROTO", values.PROTOCOL))
         return message
 
     def _request(self, *attributes):
@@ -490,7 +490,7 @@ def _address(message):
     text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
     return model.Address(
         text=values.interface(f"{text}/{message['prefixlen']}"),
-        owned=message.get_attr("IFA_PROTO") == model.ADDRESS_PROTO,
+        owned=message.get_attr("IFA_PROTO") == values.PROTOCOL,
         permanent=bool(flags & IFA_F_PERMANENT),
         link_local=message["scope"] == RT_SCOPE_LINK,
     )

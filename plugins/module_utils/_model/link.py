@@ -13,7 +13,6 @@ from . import values, vnis
 from .errors import InputError
 
 OWNER = "vtep.fabric"  # an alias that begins so marks a device as ours
-ADDRESS_PROTO = 118  # IFA_PROTO of the addresses that we add (kernel 5.18 and newer keep it)
 IPV6_MIN_MTU = 1280  # RFC 8200, section 5; below it the kernel takes IPv6 off the device
 MTU_MAX = 65536  # lo's
 

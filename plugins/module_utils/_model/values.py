@@ -12,8 +12,9 @@ import re
 import socket
 
 VNI_MAX = (1 << 24) - 1  # RFC 7348, section 5: 24 bits. 0 is what the kernel takes for "none".
-# The collection's mark where the kernel keeps the number of who made a thing: IFA_PROTO, rtm_protocol, FRA_PROTOCOL,
-# NDA_PROTOCOL. linux/rtnetlink.h leaves numbers above 4 to whoever needs one; nobody known uses this one.
+# The collection's mark where the kernel keeps the number of who made a thing: IFA_PROTO (kernel 5.18 and newer keep it),
+# rtm_protocol, FRA_PROTOCOL, NDA_PROTOCOL. linux/rtnetlink.h leaves numbers above 4 to whoever needs one; nobody known uses
+# this one.
 PROTOCOL = 118
 ZERO_MAC = "00:00:00:00:00:00"  # the FDB's default entry: where BUM frames go
 
