@@ -133,6 +133,12 @@ _value:
         sysctls:
           description: Settings for module M(vtep.fabric.sysctl).
           type: dict
+        announce:
+          description: >-
+            Segments for module M(vtep.fabric.announce): at which MAC address each access port's endpoints find the others, to
+            be told to them where a conversion has changed it.
+          type: list
+          elements: dict
     expect:
       description: What a proof with packets must find.
       type: dict

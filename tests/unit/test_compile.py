@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible import announce as announce_module
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible import fdb as fdb_module
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible import isolation as isolation_module
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible import link as link_module
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible import ospf as ospf_module
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible import vxlan as vxlan_module
-from ansible_collections.vtep.fabric.plugins.module_utils._model import fdb, link, ospf, vxlan
+from ansible_collections.vtep.fabric.plugins.module_utils._model import announce, fdb, link, ospf, vxlan
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile as plan
 from ansible_collections.vtep.fabric.plugins.module_utils._plan.variants import VARIANTS
 
@@ -113,6 +114,7 @@ def test_modules_take_it(name, variant):
         for part in (found["overlay"]["fdb"], found["access"]["fdb"]):
             accepted(fdb_module.ARGUMENTS, {**part, "purge": "owned"})
             fdb.from_table(part["table"], tuple(part["dev"]))
+        announce.segments(accepted(announce_module.ARGUMENTS, {"segments": found["overlay"]["announce"]})["segments"])
         accepted(isolation_module.SPEC, {"interfaces": found["access"]["isolation"]})
         for protocol in (ospf.V3, ospf.V2):
             options = found["underlay"][protocol.name]
@@ -276,6 +278,40 @@ def test_tables_of_tenants_by_hand():
     assert plan["access"]["routed"] == [["vxlan100", "eth1"], ["vxlan200", "eth2.7", "eth3"]]
     assert "net/ipv6/conf/all/forwarding" not in plan["overlay"]["sysctls"]
     assert plan["overlay"]["sysctls"]["net/ipv6/conf/eth2.7/force_forwarding"] == "1"
+
+
+def test_announcements_by_hand():
+    """Bridged, an endpoint is found at its own MAC address; routed, at that of the port, which answers for it."""
+    bridged = [
+        compiled("lab", variant)["s2"]["overlay"]["announce"] for variant in VARIANTS if variant != "unicast-routing"
+    ]
+    assert all(one == bridged[0] for one in bridged)
+    [segment] = bridged[0]
+    assert segment["ports"] == ["eth1", "eth2"]
+    assert segment["table"].splitlines() == [
+        "192.0.2.10 lladdr 50:54:33:00:00:01",
+        "192.0.2.11 lladdr 50:54:33:00:00:02 port eth1",
+        "192.0.2.12 lladdr 50:54:33:00:00:03 port eth2",
+        "192.0.2.13 lladdr 50:54:33:00:00:04",
+        "2001:db8:ff::10 lladdr 50:54:33:00:00:01",
+        "2001:db8:ff::11 lladdr 50:54:33:00:00:02 port eth1",
+        "2001:db8:ff::12 lladdr 50:54:33:00:00:03 port eth2",
+        "2001:db8:ff::13 lladdr 50:54:33:00:00:04",
+    ]
+    tenants = compiled("tenants", "unicast-routing")["s1"]["overlay"]["announce"]
+    assert [(one["ports"], one["table"].splitlines()) for one in tenants] == [
+        (["eth1"], ["192.0.2.10 port eth1", "198.51.100.11", "2001:db8:fe::11", "2001:db8:ff::10 port eth1"]),
+        (
+            ["eth2.7", "eth3"],
+            [
+                "192.0.2.10 port eth2.7",
+                "198.51.100.11",
+                "2001:db8:fe::11",
+                "2001:db8:ff::10 port eth2.7",
+                "2001:db8:ff::12 port eth3",
+            ],
+        ),
+    ]
 
 
 def test_restricted_by_hand():

@@ -17,6 +17,7 @@ def compile_vtep(fabric, vtep, settings, rows, copies, neighbors=None):
         "access": access.compile_vtep(fabric, vtep),
         "overlay": overlay.compile_vtep(
             vxlans=[vxlan(fabric, segment, vtep, settings(segment)) for segment in segments],
+            announce=overlay.announce(fabric, vtep, proxied=False),
             fdb=[row(segment, mac, dst, *flags) for segment, mac, dst, *flags in rows_of],
             neighbors=[line for segment in segments for line in (neighbors(segment) if neighbors else ())],
         ),

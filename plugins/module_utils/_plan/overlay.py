@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from . import access
 
-def compile_vtep(vxlans, fdb=(), neighbors=(), routes=(), rules=(), sysctls=None):
+
+def compile_vtep(vxlans, announce, fdb=(), neighbors=(), routes=(), rules=(), sysctls=None):
     """fdb, neighbors and routes are lines of tables."""
     return {
         "vxlans": vxlans,
@@ -13,6 +15,7 @@ def compile_vtep(vxlans, fdb=(), neighbors=(), routes=(), rules=(), sysctls=None
         "routes": {"table": text(routes)},
         "rules": list(rules),
         "sysctls": sysctls or {},
+        "announce": announce,
     }
 
 
@@ -44,6 +47,22 @@ def vxlan(fabric, segment, vtep):
         "addrgenmode": "none",
         "up": True,
     }
+
+
+def announce(fabric, vtep, proxied):
+    """What tells the VTEP's endpoints where they find all others, for module vtep.fabric.announce: at their own MAC
+    addresses, or where the VTEP answers by proxy at those of its access ports."""
+    found = []
+    for segment in fabric.segments_of(vtep):
+        ports = access.ports_of(vtep, segment)
+        if ports:
+            lines = []
+            for endpoint in fabric.members(segment):
+                way = "" if proxied else f" lladdr {endpoint.mac}"
+                way += f" port {fabric.device(endpoint)}" if endpoint.vtep == vtep.host else ""
+                lines += [address + way for address in endpoint.addresses]
+            found.append({"ports": ports, "table": text(lines)})
+    return found
 
 
 def paths(known):

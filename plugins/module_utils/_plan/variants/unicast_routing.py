@@ -65,6 +65,7 @@ def compile_vtep(fabric, vtep):
         "access": access.routed(fabric, vtep),
         "overlay": overlay.compile_vtep(
             vxlans=[vxlan(fabric, segment, vtep) for segment in segments],
+            announce=overlay.announce(fabric, vtep, proxied=True),
             neighbors=[line for segment in segments for line in neighbors(fabric, segment, vtep, ports[segment.vni])],
             routes=[line for segment in segments for line in routes(fabric, segment, vtep)],
             rules=[rule for segment in segments for rule in rules(segment, ports[segment.vni])],
