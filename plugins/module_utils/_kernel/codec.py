@@ -80,10 +80,14 @@ def error(data, start, end, flags):
     if at + 16 <= end:
         copied = HEADER.unpack_from(data, at)[0]
         at += 16 if flags & NLM_F_CAPPED else align(copied)
-    text = attributes(data, at, end).get(NLMSGERR_ATTR_MSG)
-    return errno, text.rstrip(b"\0").decode("utf-8", "replace") if text else None
+    return errno, text(attributes(data, at, end).get(NLMSGERR_ATTR_MSG))
 
 
 def number(payload, default=None):
     """An unsigned integer in host byte order, of whatever width; the default when there is none."""
     return int.from_bytes(payload, sys.byteorder) if payload else default
+
+
+def text(payload):
+    """A string without the zero byte at its end; None when there is none."""
+    return payload.rstrip(b"\0").decode("utf-8", "replace") if payload else None

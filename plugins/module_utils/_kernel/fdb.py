@@ -33,6 +33,7 @@ from .._model.fdb import (
     is_flood,
 )
 from .._model.table import address_of
+from .._model.values import pack
 from . import codec, rtnl
 from .ndm import (
     BODY,
@@ -67,9 +68,9 @@ from .ndm import (
     RTN_UNICAST,
     USER_HZ,
 )
+from .table import NUMBERS, Tables, index_of, steady
 
-RTM_GETLINK = 18
-IFLA_IFNAME, IFLA_MASTER, IFLA_LINKINFO = 3, 10, 18
+IFLA_MASTER, IFLA_LINKINFO = 10, 18
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND = 1, 2, 4
 IFLA_VXLAN_ID, IFLA_VXLAN_GROUP, IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL, IFLA_VXLAN_PORT = 1, 2, 3, 4, 15
 IFLA_VXLAN_GROUP6, IFLA_VXLAN_LOCAL6, IFLA_VXLAN_COLLECT_METADATA = 16, 17, 25
@@ -94,50 +95,26 @@ SO_ATTACH_FILTER = 26
 SO_NETNS_COOKIE = 71
 
 
-class Fdb:
+class Fdb(Tables):
     """Forwarding tables of this network namespace."""
-
-    def __init__(self):
-        self._socket = None
-        self._names = {}
-
-    def close(self):
-        if self._socket:
-            self._socket.close()
-            self._socket = None
-
-    @property
-    def socket(self):
-        self._socket = self._socket or rtnl.Rtnl()
-        return self._socket
 
     # Devices
 
     def device(self, name):
         """The Device of a name, or None."""
-        body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + codec.attribute(IFLA_IFNAME, name.encode() + b"\0")
-        try:
-            reply = self.socket.request(RTM_GETLINK, body, f"link {name}")
-        except KernelError as error:
-            if error.errno == errnos.ENODEV:
-                return None
-            raise
-        if not reply or reply[2] - reply[1] < 32:
-            raise KernelError(f"link {name}", errnos.EBADMSG)
-        return self._device(name, *reply)
+        link = self.link(name)
+        return link and self._device(name, *link)
 
-    def _device(self, name, data, start, end):
-        index = codec.S32.unpack_from(data, start + 20)[0]
-        link = codec.attributes(data, start + 32, end)
+    def _device(self, name, index, _flags, link):
         info = link.get(IFLA_LINKINFO, b"")
         info = codec.attributes(info, 0, len(info))
-        kind = _text(info.get(IFLA_INFO_KIND))
+        kind = codec.text(info.get(IFLA_INFO_KIND))
         found = {
             "name": name,
             "index": index,
             "kind": kind,
             "master": codec.number(link.get(IFLA_MASTER)),
-            "master_kind": _text(info.get(IFLA_INFO_SLAVE_KIND)),
+            "master_kind": codec.text(info.get(IFLA_INFO_SLAVE_KIND)),
         }
         if kind == "vxlan":
             given = info.get(IFLA_INFO_DATA, b"")
@@ -155,14 +132,6 @@ class Fdb:
                 link=self.name(out_by) if out_by else None,
             )
         return Device(**found)
-
-    def name(self, index):
-        if index not in self._names:
-            try:
-                self._names[index] = socket.if_indextoname(index)
-            except OSError:
-                self._names[index] = f"ifindex {index}"
-        return self._names[index]
 
     def identity(self, device):
         """What tells a device from every other one of this boot, also from one that has its name or index later."""
@@ -182,12 +151,7 @@ class Fdb:
         if not device:
             floods = set(wanted.floods())
             return Seen(None, missing=[i for i in range(len(wanted)) if i not in floods])
-        for _dummy in range(3):
-            try:
-                return self._look(wanted, device, complete, compare)
-            except rtnl.Interrupted:
-                continue
-        raise KernelError(f"fdb of {device.name}", errnos.EAGAIN, "the table keeps changing while it is read")
+        return steady(f"fdb of {device.name}", lambda: self._look(wanted, device, complete, compare))
 
     def _look(self, wanted, device, complete, compare):
         floods = set(wanted.floods())
@@ -238,13 +202,13 @@ class Fdb:
         if way.nhid is not None:
             parts.append(codec.attribute(NDA_NH_ID, codec.U32.pack(way.nhid)))
         if way.dst is not None:
-            parts.append(codec.attribute(NDA_DST, _packed(way.dst)))
+            parts.append(codec.attribute(NDA_DST, pack(way.dst)))
         if way.port is not None:
             parts.append(codec.attribute(NDA_PORT, way.port.to_bytes(2, "big")))
         if way.vni is not None:
             parts.append(codec.attribute(NDA_VNI, codec.U32.pack(way.vni)))
         if way.via is not None:
-            parts.append(codec.attribute(NDA_IFINDEX, codec.U32.pack(_index(way.via))))
+            parts.append(codec.attribute(NDA_IFINDEX, codec.U32.pack(index_of(way.via))))
         if way.src_vni is not None:
             parts.append(codec.attribute(NDA_SRC_VNI, codec.U32.pack(way.src_vni)))
         if way.vlan is not None:
@@ -449,8 +413,8 @@ class Fdb:
         for at in range(0, len(operation.rows), rtnl.BATCH):
             some = operation.rows[at : at + rtnl.BATCH]
             firsts, middles, ends = zip(*[pieces[index[i]] for i in some])
-            payload = b"".join(chain.from_iterable(zip(firsts, _NUMBERS, middles, [macs[i] for i in some], ends)))
-            self._send(operation.kind, payload, lambda i, some=some: table.text(some[i]))
+            payload = b"".join(chain.from_iterable(zip(firsts, NUMBERS, middles, [macs[i] for i in some], ends)))
+            self.send(f"fdb {operation.kind}", payload, lambda i, some=some: table.text(some[i]))
 
     def _delete(self, operation, device):
         target = NTF_SELF if operation.table.target == SELF else NTF_MASTER
@@ -458,25 +422,12 @@ class Fdb:
             some = operation.rows[at : at + rtnl.BATCH]
             payload = []
             for i, found in enumerate(some):
-                index = device.index if found.way.dev == device.name else _index(found.way.dev)
+                index = device.index if found.way.dev == device.name else index_of(found.way.dev)
                 body = NDMSG.pack(AF_BRIDGE, index, 0, target, 0)
                 body += _LLADDR + found.mac + b"\0\0" + found.attributes
                 payload.append(codec.message(RTM_DELNEIGH, codec.NLM_F_REQUEST, i, body))
             # A row that is gone already is as it should be.
-            self._send(DELETE, b"".join(payload), lambda i, some=some: some[i].text(), errnos.ENOENT)
-
-    def _send(self, what, payload, name, tolerated=0):
-        failures = []
-        for data in self.socket.batch(payload):
-            for kind, flags, seq, start, end in codec.messages(data):
-                if kind == codec.NLMSG_ERROR:
-                    errno, text = codec.error(data, start, end, flags)
-                    if errno not in (0, tolerated):
-                        failures.append((seq, errno, text))
-        if failures:
-            seq, errno, text = failures[0]
-            more = f" (and {len(failures) - 1} more rows of its batch)" if len(failures) > 1 else ""
-            raise KernelError(f"fdb {what} {name(seq)}{more}", errno, text)
+            self.send(f"fdb {DELETE}", b"".join(payload), lambda i, some=some: some[i].text(), (errnos.ENOENT,))
 
 
 PUT = {
@@ -485,13 +436,12 @@ PUT = {
     REPLACE: codec.NLM_F_REPLACE,
 }
 PUT_EVERYWHERE = codec.NLM_F_CREATE | codec.NLM_F_REPLACE
-_NUMBERS = [codec.U32.pack(i) for i in range(rtnl.BATCH)]
 
 
 def check_vias(table):
     """Why rows cannot be written, in words: devices named by `via` that do not exist."""
     vias = {table.ways[k].via for k in table.index} - {None}
-    return [f"via: there is no device {via}" for via in sorted(vias) if not _index(via)]
+    return [f"via: there is no device {via}" for via in sorted(vias) if not index_of(via)]
 
 
 def _state(way):
@@ -601,21 +551,5 @@ def _filter(factor):
     return bytes(done)
 
 
-def _index(name):
-    """The index of a device, 0 when there is none."""
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
-        return 0
-
-
-def _packed(address):
-    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
-
-
 def _address(packed):
     return address_of(packed) if len(packed) in (4, 16) else None
-
-
-def _text(payload):
-    return payload.rstrip(b"\0").decode("utf-8", "replace") if payload else None

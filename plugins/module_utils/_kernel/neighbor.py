@@ -13,7 +13,7 @@ import socket
 import struct
 from itertools import chain, repeat
 
-from .._model.errors import InputError, KernelError
+from .._model.errors import InputError
 from .._model.neighbor import DELETE, FLAGS, NO_MAC, Device, Found, Kind, Seen
 from .._model.table import address_of
 from .._model.values import PROTOCOL
@@ -47,9 +47,9 @@ from .ndm import (
     RTN_UNICAST,
     USER_HZ,
 )
+from .table import NUMBERS, Tables, steady
 
-RTM_GETLINK = 18
-IFLA_ADDRESS, IFLA_IFNAME = 1, 3
+IFLA_ADDRESS = 1
 
 STATES = {
     NUD_INCOMPLETE: "incomplete",
@@ -75,49 +75,19 @@ _CACHEINFO = codec.ATTRIBUTE.pack(20, NDA_CACHEINFO)
 AGES = 4 + 20  # NDA_PROBES' value and NDA_CACHEINFO, which change all the time
 
 
-class Neighbors:
+class Neighbors(Tables):
     """Neighbours and proxy entries of this network namespace."""
-
-    def __init__(self):
-        self._socket = None
-        self._names = {}
-
-    def close(self):
-        if self._socket:
-            self._socket.close()
-            self._socket = None
-
-    @property
-    def socket(self):
-        self._socket = self._socket or rtnl.Rtnl()
-        return self._socket
 
     # Devices
 
     def device(self, name):
         """The Device of a name, or None."""
-        body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + codec.attribute(IFLA_IFNAME, name.encode() + b"\0")
-        try:
-            reply = self.socket.request(RTM_GETLINK, body, f"link {name}")
-        except KernelError as error:
-            if error.errno == errnos.ENODEV:
-                return None
-            raise
-        if not reply or reply[2] - reply[1] < 32:
-            raise KernelError(f"link {name}", errnos.EBADMSG)
-        data, start, end = reply
-        index = codec.S32.unpack_from(data, start + 20)[0]
+        link = self.link(name)
+        if not link:
+            return None
+        index, _flags, given = link
         self._names[index] = name
-        address = codec.attributes(data, start + 32, end).get(IFLA_ADDRESS, b"")
-        return Device(name, index, len(address), _has_ipv6(name))
-
-    def name(self, index):
-        if index not in self._names:
-            try:
-                self._names[index] = socket.if_indextoname(index)
-            except OSError:
-                self._names[index] = f"ifindex {index}"
-        return self._names[index]
+        return Device(name, index, len(given.get(IFLA_ADDRESS, b"")), _has_ipv6(name))
 
     # Reading
 
@@ -127,12 +97,12 @@ class Neighbors:
         `devices`: the Device of each name, or None for those whose tables count as empty. compare=False: rows that are as
         wanted are reported as well, among `different`. digest: tell `digest` of the very rows that were looked at.
         """
-        return _steady(lambda: self._look(wanted, devices, scope, compare, digest))
+        return steady("neighbours", lambda: self._look(wanted, devices, scope, compare, digest))
 
     def digest(self, devices, scope):
         """A digest of all rows with the mark, but what changes by itself, in the kernel's order."""
         indexes = {name: device.index for name, device in devices.items() if device}
-        return _steady(lambda: self._digest(indexes, scope))
+        return steady("neighbours", lambda: self._digest(indexes, scope))
 
     def _digest(self, indexes, scope):
         digest = _Digest()
@@ -279,14 +249,14 @@ class Neighbors:
         for at in range(0, len(rows), rtnl.BATCH):
             some = rows[at : at + rtnl.BATCH]
             parts = []
-            for number, i in zip(_NUMBERS, some):
+            for number, i in zip(NUMBERS, some):
                 ip, k = ips[i], index[i]
                 form = forms.get((k, len(ip)))
                 if form is None:
                     kind = wanted.kinds[k]
                     form = forms[k, len(ip)] = _form(kind, devices[kind.dev].index, len(ip), bool(macs[i]))
                 parts.append((form[0], number, form[1], ip, form[2], macs[i], form[3]))
-            self._send("put", b"".join(chain.from_iterable(parts)), lambda i, some=some: wanted.text(some[i]))
+            self.send("neighbour put", b"".join(chain.from_iterable(parts)), lambda i, some=some: wanted.text(some[i]))
 
     def _delete(self, rows):
         for at in range(0, len(rows), rtnl.BATCH):
@@ -298,23 +268,7 @@ class Neighbors:
                 payload.append(codec.message(RTM_DELNEIGH, codec.NLM_F_REQUEST, i, body))
             # A row that is gone already, perhaps with its device, is as it should be.
             gone = (errnos.ENOENT, errnos.ENODEV)
-            self._send(DELETE, b"".join(payload), lambda i, some=some: some[i].text(), gone)
-
-    def _send(self, what, payload, name, tolerated=()):
-        failures = []
-        for data in self.socket.batch(payload):
-            for kind, flags, seq, start, end in codec.messages(data):
-                if kind == codec.NLMSG_ERROR:
-                    errno, text = codec.error(data, start, end, flags)
-                    if errno and errno not in tolerated:
-                        failures.append((seq, errno, text))
-        if failures:
-            seq, errno, text = failures[0]
-            more = f" (and {len(failures) - 1} more rows of its batch)" if len(failures) > 1 else ""
-            raise KernelError(f"neighbour {what} {name(seq)}{more}", errno, text)
-
-
-_NUMBERS = [codec.U32.pack(i) for i in range(rtnl.BATCH)]
+            self.send(f"neighbour {DELETE}", b"".join(payload), lambda i, some=some: some[i].text(), gone)
 
 
 def _flags(kind):
@@ -409,16 +363,6 @@ def _unlike(datagrams, images, ages):
                 if not marked or images.pop(data[start + 20 : end - 8 - ages], None) is None:
                     unlike.append((data, start, end))
     return unlike
-
-
-def _steady(read):
-    """What `read` returns when the tables did not change under it."""
-    for _dummy in range(3):
-        try:
-            return read()
-        except rtnl.Interrupted:
-            continue
-    raise KernelError("neighbours", errnos.EAGAIN, "the table keeps changing while it is read")
 
 
 class _Digest:

@@ -38,9 +38,10 @@ from .._model.route import (
 )
 from . import codec, rtnl
 from .probe import has_lwtunnel
+from .table import NUMBERS, Tables, index_of, steady
 
-RTM_GETLINK, RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE, RTM_GETRULE, RTM_GETNEXTHOP = 18, 24, 25, 26, 34, 106
-IFLA_IFNAME, IFF_UP, NHA_ID = 3, 1, 1
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE, RTM_GETRULE, RTM_GETNEXTHOP = 24, 25, 26, 34, 106
+IFF_UP, NHA_ID = 1, 1
 
 # linux/rtnetlink.h
 RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
@@ -68,7 +69,6 @@ LWT_ID, LWT_DST, LWT_SRC, LWT_TTL, LWT_TOS, LWT_FLAGS, LWT_PAD = 1, 2, 3, 4, 5, 
 FLAG_BITS = {"csum": 0x01, "key": 0x04, "seq": 0x08}  # linux/if_tunnel.h, TUNNEL_*, in network byte order
 
 CACHED = 1 << 16  # pieces of encapsulations that are kept
-TRIES = 5  # dumps of a table that changes meanwhile
 DST_AT = 16 + RTMSG.size + 8  # where RTA_DST most often begins in a message: after RTA_TABLE
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 SIZES = {socket.AF_INET: 4, socket.AF_INET6: 16}
@@ -90,31 +90,12 @@ def table_names():
     return names
 
 
-class Routes:
+class Routes(Tables):
     """The routes of this network namespace."""
 
     def __init__(self):
-        self._socket = None
-        self._names = {}
+        super().__init__()
         self._shapes = {}  # what has been decoded: most of it comes again when what was written is read back
-
-    def close(self):
-        if self._socket:
-            self._socket.close()
-            self._socket = None
-
-    @property
-    def socket(self):
-        self._socket = self._socket or rtnl.Rtnl()
-        return self._socket
-
-    def name(self, index):
-        if index not in self._names:
-            try:
-                self._names[index] = socket.if_indextoname(index)
-            except OSError:
-                self._names[index] = f"ifindex {index}"
-        return self._names[index]
 
     # Reading
 
@@ -125,12 +106,7 @@ class Routes:
         among `different`.
         """
         scopes = [(4, 0), (6, 0)] if purge else wanted.scopes()
-        for _dummy in range(TRIES):
-            try:
-                return self._look(wanted, scopes, frozenset(anew), compare)
-            except rtnl.Interrupted:
-                continue
-        raise KernelError("routes", errnos.EAGAIN, "the table keeps changing while it is read")
+        return steady("routes", lambda: self._look(wanted, scopes, frozenset(anew), compare))
 
     def _look(self, wanted, scopes, anew, compare):
         positions = {key: i for i, key in enumerate(wanted.keys)}
@@ -283,12 +259,9 @@ class Routes:
 
     def rows(self, tables, devs, owned):
         """All routes as dictionaries; only of some tables, devices, or our own."""
-        for _dummy in range(TRIES):
-            try:
-                return [told for family in FAMILIES for told in self._rows(family, tables, devs, owned)]
-            except rtnl.Interrupted:
-                continue
-        raise KernelError("routes", errnos.EAGAIN, "the table keeps changing while it is read")
+        return steady(
+            "routes", lambda: [told for family in FAMILIES for told in self._rows(family, tables, devs, owned)]
+        )
 
     def _rows(self, family, tables, devs, owned):
         for table in tables or [0]:
@@ -324,17 +297,14 @@ class Routes:
 
     def missing_devices(self, wanted):
         devs = {hop.dev for k in set(wanted.index) for hop in wanted.ways[k].hops}
-        return sorted(dev for dev in devs if not _index(dev))
+        return sorted(dev for dev in devs if not index_of(dev))
 
     def _unfit(self, dev):
-        body = bytes(16) + codec.attribute(IFLA_IFNAME, dev.encode() + b"\0")
-        try:
-            data, start, _end = self.socket.request(RTM_GETLINK, body, f"link {dev}")
-        except KernelError as error:
-            if error.errno != errnos.ENODEV:
-                raise
+        link = self.link(dev)
+        if not link:
             return f"dev: there is no device {dev}; make it first"
-        up = codec.U32.unpack_from(data, start + 24)[0] & IFF_UP
+        _index, flags, _given = link
+        up = flags & IFF_UP
         return None if up else f"dev: {dev} is down, and the kernel keeps no routes over it; set it up first"
 
     def _has_nexthop(self, nhid):
@@ -359,38 +329,24 @@ class Routes:
             if operation.kind == DELETE:
                 payload = b"".join(_deletion(i, found) for i, found in enumerate(some))
                 # A route that is gone already is as it should be.
-                self._send(DELETE, payload, lambda i, some=some: some[i].text(), errnos.ESRCH)
+                self.send(f"route {DELETE}", payload, lambda i, some=some: some[i].text(), (errnos.ESRCH,))
                 continue
             parts = []
-            for number, i in zip(_NUMBERS, some):
+            for number, i in zip(NUMBERS, some):
                 prefix, k = wanted.prefixes[i], wanted.index[i]
                 mark = (k, prefix[-1])
                 if mark not in pieces:
                     way = wanted.ways[k]
-                    indices.update((hop.dev, _index(hop.dev)) for hop in way.hops if hop.dev not in indices)
+                    indices.update((hop.dev, index_of(hop.dev)) for hop in way.hops if hop.dev not in indices)
                     pieces[mark] = _pieces(way, prefix[-1], PUT[operation.kind], indices)
                 first, middle, end = pieces[mark]
                 parts.append((first, number, middle, prefix[:-1] if prefix[-1] else b"", end))
             payload = b"".join(chain.from_iterable(parts))
-            self._send(operation.kind, payload, lambda i, some=some: wanted.text(some[i]))
-
-    def _send(self, what, payload, name, tolerated=0):
-        failures = []
-        for data in self.socket.batch(payload):
-            for kind, flags, seq, start, end in codec.messages(data):
-                if kind == codec.NLMSG_ERROR:
-                    errno, text = codec.error(data, start, end, flags)
-                    if errno not in (0, tolerated):
-                        failures.append((seq, errno, text))
-        if failures:
-            seq, errno, text = failures[0]
-            more = f" (and {len(failures) - 1} more routes of its batch)" if len(failures) > 1 else ""
-            raise KernelError(f"route {what} {name(seq)}{more}", errno, text)
+            self.send(f"route {operation.kind}", payload, lambda i, some=some: wanted.text(some[i]))
 
 
 # IPv6 appends another next hop to a route that is there, unless one of REPLACE and EXCL forbids it.
 PUT = {CREATE: codec.NLM_F_CREATE | codec.NLM_F_EXCL, REPLACE: codec.NLM_F_REPLACE}
-_NUMBERS = [codec.U32.pack(i) for i in range(rtnl.BATCH)]
 
 
 def check_policy_routing(sock, family):
@@ -578,14 +534,6 @@ def _is_local(address):
         except OSError as error:
             return error.errno != errnos.EADDRNOTAVAIL  # a link-local one wants its device named
     return True
-
-
-def _index(name):
-    """The index of a device, 0 when there is none."""
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
-        return 0
 
 
 def _address(packed):

@@ -10,8 +10,9 @@ import struct
 from .._model.errors import KernelError
 from .._model.route import U32_MAX, address_of
 from .._model.rule import LOOKUP, PROTOCOL, Found, Rule
-from . import codec, rtnl
+from . import codec
 from .route import RT_TABLE_COMPAT, RTM_GETRULE, check_policy_routing
+from .table import Tables, steady
 
 RTM_NEWRULE, RTM_DELRULE = 32, 33
 HEADER = struct.Struct("=BBBBBxxBI")  # family, dst_len, src_len, tos, table, action, flags
@@ -27,21 +28,8 @@ FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 NONE = codec.U32.pack(U32_MAX)  # what FRA_SUPPRESS_PREFIXLEN says when there is none
 
 
-class Rules:
+class Rules(Tables):
     """The policy rules of this network namespace."""
-
-    def __init__(self):
-        self._socket = None
-
-    def close(self):
-        if self._socket:
-            self._socket.close()
-            self._socket = None
-
-    @property
-    def socket(self):
-        self._socket = self._socket or rtnl.Rtnl()
-        return self._socket
 
     def check(self, families):
         """Raises MissingError when the kernel has no policy routing for one of the families."""
@@ -50,12 +38,7 @@ class Rules:
 
     def rules(self):
         """All rules, as Found, in the order in which the kernel asks them, family by family."""
-        for _dummy in range(5):
-            try:
-                return [found for family in FAMILIES for found in self._rules(family)]
-            except rtnl.Interrupted:
-                continue
-        raise KernelError("rules", errnos.EAGAIN, "they keep changing while they are read")
+        return steady("rules", lambda: [found for family in FAMILIES for found in self._rules(family)])
 
     def _rules(self, family):
         there = []
@@ -120,8 +103,8 @@ def _found(data, start, end):
         priority=codec.number(given.get(FRA_PRIORITY), 0),
         source=_prefix(given.get(FRA_SRC), src_len),
         to=_prefix(given.get(FRA_DST), dst_len),
-        iif=_text(given.get(FRA_IIFNAME)),
-        oif=_text(given.get(FRA_OIFNAME)),
+        iif=codec.text(given.get(FRA_IIFNAME)),
+        oif=codec.text(given.get(FRA_OIFNAME)),
         fwmark=(mark, mask) if mask else None,
         action=name,
         table=codec.number(given.get(FRA_TABLE), table) if name == LOOKUP else None,
@@ -135,7 +118,3 @@ def _found(data, start, end):
 
 def _prefix(packed, length):
     return f"{address_of(packed)}/{length}" if packed and length else None
-
-
-def _text(payload):
-    return payload.rstrip(b"\0").decode("utf-8", "replace") if payload else None
