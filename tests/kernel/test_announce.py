@@ -244,3 +244,31 @@ def test_nothing_is_sent_where_a_port_cannot(lab):
         "ports: lo is no Ethernet device",
     ]
     assert frames == []
+
+
+def test_a_full_queue_loses_no_frame(lab):
+    """A queue of some thirty frames, emptied at a rate that takes half a second for all."""
+    done = subprocess.run(
+        ["tc", "-n", ns("vtep"), *"qdisc add dev eth1 root tbf rate 2mbit burst 4k limit 3000".split()],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "qdisc kind is unknown" in done.stderr:
+        pytest.skip("NOT TESTED: the kernel has no CONFIG_NET_SCH_TBF to make a port slow")
+    assert done.returncode == 0, done.stderr
+    try:
+        addresses = [f"2001:db8:fe::{number:x}" for number in range(1, 1501)]
+        with inside("h1"):
+            listening = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        with listening:
+            announce("\n".join(addresses), ports=["eth1"])
+            refused = json.loads(sh("tc", "-n", ns("vtep"), "-s", "-j", "qdisc", "show", "dev", "eth1"))[0]["drops"]
+            assert refused, "the queue was never full, and nothing is proven"
+            seen = set()
+            while len(seen) < len(addresses):
+                assert select.select([listening], [], [], 5)[0], f"{len(addresses) - len(seen)} were lost"
+                frame = listening.recv(2000)
+                if announces(frame):
+                    seen.add(socket.inet_ntop(socket.AF_INET6, frame[62:78]))
+            assert seen == set(addresses)
+    finally:
+        sh("tc", "-n", ns("vtep"), "qdisc", "del", "dev", "eth1", "root")
