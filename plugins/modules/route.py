@@ -265,8 +265,9 @@ faults:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.vtep.fabric.plugins.module_utils._ansible.route import ARGUMENTS, FORMS, RouteResource
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible.route import ARGUMENTS, RouteResource
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.run import run
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible.table import FORMS
 
 
 def main():

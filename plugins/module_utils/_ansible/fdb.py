@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from itertools import chain
 
 from .._daemons import flood_lists
 from .._kernel.fdb import Fdb, check_vias
@@ -11,8 +11,8 @@ from .._model import fdb as model
 from .._model import values
 from .._model.errors import InputError
 from .._plan import fdb as planner
-from .run import Outcome, Resource
-from .table import SAMPLE, arguments, bounded, checked, lines, rows_of
+from .run import Resource
+from .table import NAMES, arguments, bounded, checked, outcome_of, rows_of, text_of
 
 ENTRY = {
     "mac": {"type": "str", "required": True},
@@ -28,11 +28,8 @@ ENTRY = {
     "target": {"type": "str", "choices": [model.SELF, model.MASTER], "default": model.SELF},
     "state": {"type": "str", "choices": list(model.STATES)},
 }
-ARGUMENTS = arguments(ENTRY)
-INFO_ARGUMENTS = {
-    "dev": {"type": "list", "elements": "str", "default": []},
-    "mac": {"type": "list", "elements": "str", "default": []},
-}
+ARGUMENTS = {"dev": NAMES, **arguments(ENTRY, ["none", "owned", "all"])}
+INFO_ARGUMENTS = {"dev": NAMES, "mac": NAMES}
 
 
 class Desired:
@@ -66,7 +63,8 @@ class FdbResource(Resource):
         absent = params["state"] == "absent"
         rows = None
         try:
-            rows = rows_of(params, model.from_entries, model.from_table, devs, absent)
+            forms = params["entries"], text_of(params)
+            rows = rows_of(*forms, model.from_entries, model.from_table, devs, absent)
         except InputError as error:
             faults += error.faults
         if faults:
@@ -159,40 +157,21 @@ class FdbResource(Resource):
         return planner.plan(pairs, state)
 
     def outcome(self, desired, observed, plan, checking):
-        added = sum(len(positions) for table, positions in plan.added)
-        changed, removed = len(plan.changed), len(plan.removed)
-        wanted = 0 if desired.state == "absent" else sum(len(table) for table in desired.tables.values())
-        share = SAMPLE // max(bool(added) + bool(changed) + bool(removed), 1)
-        sample = [f"added {row}" for row in islice(_new(plan), share)]
-        sample += [f"changed {old.text()} to {table.text(i)}" for table, i, old in plan.changed[:share]]
-        sample += [f"removed {found.text()}" for found in plan.removed[:share]]
-        before = chain((old.text() for table, i, old in plan.changed), (found.text() for found in plan.removed))
-        after = chain((table.text(i) for table, i, old in plan.changed), _new(plan))
-        return Outcome(
-            changed=bool(plan),
-            before=lines(before, changed + removed) if self.diff else "",
-            after=lines(after, changed + added) if self.diff else "",
+        return outcome_of(
+            plan,
             header="rows that differ in the FDB of " + ", ".join(self.devices),
+            given=0 if desired.state == "absent" else sum(len(table) for table in desired.tables.values()),
+            added=sum(len(positions) for table, positions in plan.added),
+            new=lambda: (table.text(i) for table, positions in plan.added for i in positions),
+            changed=lambda: ((old.text(), table.text(i)) for table, i, old in plan.changed),
+            diff=self.diff,
             warnings=self._warnings(),
-            result={
-                "rows": {
-                    "added": added,
-                    "changed": changed,
-                    "removed": removed,
-                    "unchanged": max(wanted - added - changed, 0),
-                    "shared": len(plan.shared),
-                },
-                "sample": sample,
-            },
+            shared=len(plan.shared),
         )
 
     def _warnings(self):
         faults = list(dict.fromkeys(chain.from_iterable(self.unfit.values())))
         return self.damaged + (["counted as an empty table: " + "; ".join(bounded(faults))] if faults else [])
-
-
-def _new(made):
-    return (table.text(i) for table, positions in made.added for i in positions)
 
 
 def read_info(params):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 
 from .._daemons.last_run import LastRun
@@ -13,8 +13,8 @@ from .._model import neighbor as model
 from .._model import table, values
 from .._model.errors import InputError
 from .._plan import neighbor as planner
-from .run import Outcome, Resource
-from .table import SAMPLE, arguments, bounded, checked, lines, text_of
+from .run import Resource
+from .table import NAMES, arguments, bounded, checked, outcome_of, rows_of, text_of
 
 ENTRY = {
     "ip": {"type": "str", "required": True},
@@ -26,11 +26,8 @@ ENTRY = {
     "extern_learn": {"type": "bool", "default": False},
     "managed": {"type": "bool", "default": False},
 }
-ARGUMENTS = arguments(ENTRY)
-INFO_ARGUMENTS = {
-    "dev": {"type": "list", "elements": "str", "default": []},
-    "ip": {"type": "list", "elements": "str", "default": []},
-}
+ARGUMENTS = {"dev": NAMES, **arguments(ENTRY, ["none", "owned", "all"])}
+INFO_ARGUMENTS = {"dev": NAMES, "ip": NAMES}
 
 
 LARGE = 1 << 20  # characters; to compare a smaller text row by row takes less time than to start Python
@@ -77,8 +74,9 @@ class NeighborResource(Resource):
         if params["purge"] != "none" and absent:
             faults.append("purge: goes with state: present, which names the rows to keep; leave purge out")
         try:
-            text = text_of(params)
-            desired = Desired(devs, params["state"], params["purge"], anew, lambda: _rows(params, text, devs, absent))
+            entries, text = params["entries"], text_of(params)
+            parse = partial(rows_of, entries, text, model.from_entries, model.from_table, devs, absent)
+            desired = Desired(devs, params["state"], params["purge"], anew, parse)
             if text and len(text) > LARGE and not (faults or absent or anew or params["purge"] == "all"):
                 desired.last_run = LastRun([repr((devs, params["purge"])).encode()], [*_code(), text.encode()])
                 desired.found = desired.last_run.load()
@@ -154,34 +152,21 @@ class NeighborResource(Resource):
 
     def outcome(self, desired, observed, plan, checking):
         wanted = plan.wanted
-        added, changed, removed = len(plan.added), len(plan.changed), len(plan.removed)
         if observed is SAME:
             given = desired.found["rows"]
         else:
             given = len(wanted) if desired.state == "present" else 0
             if not checking:
                 self._remember(desired, plan, observed)
-        share = SAMPLE // max(bool(added) + bool(changed) + bool(removed), 1)
-        sample = [f"added {wanted.text(i)}" for i in plan.added[:share]]
-        sample += [f"changed {old.text()} to {wanted.text(i)}" for i, old in plan.changed[:share]]
-        sample += [f"removed {found.text()}" for found in plan.removed[:share]]
-        before = chain((old.text() for i, old in plan.changed), (found.text() for found in plan.removed))
-        after = chain((wanted.text(i) for i, old in plan.changed), (wanted.text(i) for i in plan.added))
-        return Outcome(
-            changed=bool(plan),
-            before=lines(before, changed + removed) if self.diff else "",
-            after=lines(after, changed + added) if self.diff else "",
+        return outcome_of(
+            plan,
             header="neighbours and proxy entries that differ",
+            given=given,
+            added=len(plan.added),
+            new=lambda: (wanted.text(i) for i in plan.added),
+            changed=lambda: ((old.text(), wanted.text(i)) for i, old in plan.changed),
+            diff=self.diff,
             warnings=self._warnings(),
-            result={
-                "rows": {
-                    "added": added,
-                    "changed": changed,
-                    "removed": removed,
-                    "unchanged": given - added - changed if given else 0,
-                },
-                "sample": sample,
-            },
         )
 
     def _remember(self, desired, plan, observed):
@@ -193,12 +178,6 @@ class NeighborResource(Resource):
     def _warnings(self):
         faults = list(chain.from_iterable(self.unfit.values()))
         return ["not yet as these rows need it: " + "; ".join(bounded(faults))] if faults else []
-
-
-def _rows(params, text, devs, absent):
-    if params["entries"] is not None:
-        return model.from_entries(params["entries"], devs, absent)
-    return model.from_table(text, devs, absent)
 
 
 def _told(devices):

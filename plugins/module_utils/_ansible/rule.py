@@ -9,10 +9,8 @@ from .._model import rule as model
 from .._model.errors import InputError
 from .._model.route import protocol_name
 from .._plan import rule as planner
-from .run import Outcome, Resource
-
-SAMPLE = 10  # rules named in the result
-DIFF = 1000  # rules shown on each side of a diff
+from .run import Resource
+from .table import bounded, outcome_of
 
 RULE = {
     "family": {"type": "int", "choices": [4, 6], "required": True},
@@ -83,36 +81,17 @@ class RuleResource(Resource):
         wrong = [f"{rule.text()} is missing" for rule in again.added]
         wrong += [f"{found.text()} stands where {rule.text()} should" for rule, found in again.changed]
         wrong += [f"{found.text()} is still there" for found in again.removed]
-        return wrong if len(wrong) <= SAMPLE else [*wrong[:SAMPLE], f"and {len(wrong) - SAMPLE} more rules"]
+        return bounded(wrong)
 
     def outcome(self, desired, observed, plan, checking):
-        added, changed, removed = len(plan.added), len(plan.changed), len(plan.removed)
-        given = len(desired.rules) if desired.state == "present" else 0
-        share = SAMPLE // max(bool(added) + bool(changed) + bool(removed), 1)
-        sample = [f"added {rule.text()}" for rule in plan.added[:share]]
-        sample += [f"changed {old.text()} to {rule.text()}" for rule, old in plan.changed[:share]]
-        sample += [f"removed {found.text()}" for found in plan.removed[:share]]
-        return Outcome(
-            changed=bool(plan),
-            before=_lines([found.text() for found in plan.deleted()]),
-            after=_lines([rule.text() for rule in plan.created()]),
+        return outcome_of(
+            plan,
             header="policy rules that differ",
-            result={
-                "rows": {
-                    "added": added,
-                    "changed": changed,
-                    "removed": removed,
-                    "unchanged": given - added - changed if given else 0,
-                },
-                "sample": sample,
-            },
+            given=len(desired.rules) if desired.state == "present" else 0,
+            added=len(plan.added),
+            new=lambda: (rule.text() for rule in plan.added),
+            changed=lambda: ((old.text(), rule.text()) for rule, old in plan.changed),
         )
-
-
-def _lines(rules):
-    """One side of a diff: a line a rule, the first DIFF of them, and how many were left out."""
-    left = len(rules) - DIFF
-    return "".join(line + "\n" for line in sorted(rules)[:DIFF]) + (f"... and {left} more rules\n" if left > 0 else "")
 
 
 def read_info(params):

@@ -1,35 +1,34 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules of tables share: their common options, reading `src`, and a bounded diff."""
+"""What the modules of tables share: their common options, reading `src`, and a bounded report."""
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import chain, islice
 
 from .._model.errors import InputError
+from .run import Outcome
 
 SAMPLE = 10  # rows named in the result
 DIFF = 1000  # rows shown on each side of a diff
 FORMS = ["entries", "table", "src"]
+NAMES = {"type": "list", "elements": "str", "default": []}
 
 
-def arguments(entry):
-    """The options of a module of tables, by those of an entry."""
+def arguments(entry, purge):
+    """The options of a module of tables, by those of an entry and the words of `purge`."""
     return {
-        "dev": {"type": "list", "elements": "str", "default": []},
         "entries": {"type": "list", "elements": "dict", "options": entry},
         "table": {"type": "str"},
         "src": {"type": "path"},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        "purge": {"type": "str", "choices": ["none", "owned", "all"], "default": "none"},
-        "anew": {"type": "list", "elements": "str", "default": []},
+        "purge": {"type": "str", "choices": purge, "default": "none"},
+        "anew": NAMES,
     }
 
 
-def rows_of(params, from_entries, from_table, *how):
+def rows_of(entries, text, from_entries, from_table, *how):
     """The rows of the form that was given."""
-    if params["entries"] is not None:
-        return from_entries(params["entries"], *how)
-    return from_table(text_of(params), *how)
+    return from_table(text, *how) if entries is None else from_entries(entries, *how)
 
 
 def text_of(params):
@@ -56,7 +55,37 @@ def checked(check, value, name, faults):
         return value
 
 
-def lines(rows, count):
+def outcome_of(plan, header, given, added, new, changed, diff=True, warnings=(), **more):
+    """The Outcome of a plan for tables: counts, a sample, and a diff where one is wanted.
+
+    given: how many rows are to be there; added: how many were not. new(): their texts; changed(): of the plan's changed
+    rows the texts before and after. These make a text when it is shown, and a plan may have 100,000. more: other counts.
+    """
+
+    def removed():
+        return (found.text() for found in plan.removed)
+
+    counts = {"added": added, "changed": len(plan.changed), "removed": len(plan.removed)}
+    share = SAMPLE // max(sum(map(bool, counts.values())), 1)
+    sample = [f"added {row}" for row in islice(new(), share)]
+    sample += [f"changed {old} to {row}" for old, row in islice(changed(), share)]
+    sample += [f"removed {row}" for row in islice(removed(), share)]
+    before = chain((old for old, _row in changed()), removed())
+    after = chain((row for _old, row in changed()), new())
+    return Outcome(
+        changed=bool(plan),
+        before=_lines(before, counts["changed"] + counts["removed"]) if diff else "",
+        after=_lines(after, counts["changed"] + counts["added"]) if diff else "",
+        header=header,
+        warnings=list(warnings),
+        result={
+            "rows": {**counts, "unchanged": max(given - counts["added"] - counts["changed"], 0), **more},
+            "sample": sample,
+        },
+    )
+
+
+def _lines(rows, count):
     """One side of a diff: a line a row, the first DIFF of them, and how many were left out."""
     shown = sorted(islice(rows, DIFF))
     left = count - len(shown)
