@@ -16,7 +16,7 @@ description:
     bridging to routing or back. Without it endpoints go on sending to the old ones, until their neighbour entries time out.
   - >-
     For IPv4 it is the ARP request in which sender and target are the announced address (RFC 5227, section 3). For IPv6 it
-    is the neighbour advertisement to ff02::1 with the Override flag and the option target link-layer address
+    is the neighbour advertisement to C(ff02::1) with the Override flag and the option target link-layer address
     (RFC 4861, section 7.2.6); its Router flag is not set. The Ethernet source is the announced MAC address.
   - Frames are sent once and nobody confirms them. All input is checked before the first one, and so is that each port exists
     and is up.

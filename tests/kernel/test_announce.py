@@ -17,13 +17,14 @@ from ansible_collections.vtep.fabric.plugins.module_utils._ansible.announce impo
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.run import converge
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import InputError
 
-needed = [word for word in ("ip", "tcpdump") if not shutil.which(word, path="/usr/sbin:/usr/bin:/sbin:/bin")]
+needed = [word for word in ("ip", "tc", "tcpdump") if not shutil.which(word, path="/usr/sbin:/usr/bin:/sbin:/bin")]
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: announcements need root"),
     pytest.mark.skipif(bool(needed), reason=f"NOT TESTED: announcements need the programs {needed}"),
 ]
 LIBC = ctypes.CDLL(None, use_errno=True)
 ETH_P_ALL = 3
+SO_RCVBUFFORCE = 33
 MARK = bytes.fromhex("ffffffffffff 020000000099 88b5") + b"the end"  # an Ethernet type for experiments (IEEE 802)
 
 # Behind the VTEP's eth1 and eth2. far is an endpoint behind another VTEP, other one that nobody here has heard of.
@@ -248,10 +249,9 @@ def test_nothing_is_sent_where_a_port_cannot(lab):
 
 def test_a_full_queue_loses_no_frame(lab):
     """A queue of some thirty frames, emptied at a rate that takes half a second for all."""
-    done = subprocess.run(
-        ["tc", "-n", ns("vtep"), *"qdisc add dev eth1 root tbf rate 2mbit burst 4k limit 3000".split()],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    slow = ["add", "dev", "eth1", "root", "tbf", "rate", "2mbit", "burst", "4k", "limit", "3000"]
+    words = ["tc", "-n", ns("vtep"), "qdisc", *slow]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     if "qdisc kind is unknown" in done.stderr:
         pytest.skip("NOT TESTED: the kernel has no CONFIG_NET_SCH_TBF to make a port slow")
     assert done.returncode == 0, done.stderr
@@ -260,6 +260,7 @@ def test_a_full_queue_loses_no_frame(lab):
         with inside("h1"):
             listening = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         with listening:
+            listening.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 23)  # room for all of them
             announce("\n".join(addresses), ports=["eth1"])
             refused = json.loads(sh("tc", "-n", ns("vtep"), "-s", "-j", "qdisc", "show", "dev", "eth1"))[0]["drops"]
             assert refused, "the queue was never full, and nothing is proven"
