@@ -23,16 +23,7 @@ options:
     type: list
     elements: str
     default: []
-attributes:
-  check_mode:
-    support: full
-    description: The module changes nothing.
-  diff_mode:
-    support: none
-    description: The module changes nothing.
-  idempotent:
-    support: full
-    description: The module changes nothing.
+extends_documentation_fragment: vtep.fabric.info_attributes
 author: The vtep.fabric maintainers (@vtep-fabric)
 """
 

@@ -51,16 +51,7 @@ options:
       - vrf
       - vxlan
       - writable
-attributes:
-  check_mode:
-    support: full
-    description: The module changes nothing.
-  diff_mode:
-    support: none
-    description: The module changes nothing.
-  idempotent:
-    support: full
-    description: The module changes nothing.
+extends_documentation_fragment: vtep.fabric.info_attributes
 author: The vtep.fabric maintainers (@vtep-fabric)
 """
 

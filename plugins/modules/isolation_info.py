@@ -13,16 +13,7 @@ description:
   - Reads the tables C(inet vtep_fabric) and C(arp vtep_fabric) that M(vtep.fabric.isolation) makes.
 requirements:
   - nft (0.9.9 or newer, built with JSON, as Debian's package is)
-attributes:
-  check_mode:
-    support: full
-    description: The module changes nothing.
-  diff_mode:
-    support: none
-    description: The module changes nothing.
-  idempotent:
-    support: full
-    description: The module changes nothing.
+extends_documentation_fragment: vtep.fabric.info_attributes
 seealso:
   - module: vtep.fabric.isolation
 author: The vtep.fabric maintainers (@vtep-fabric)

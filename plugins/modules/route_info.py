@@ -27,16 +27,7 @@ options:
     description: Only routes that M(vtep.fabric.route) takes for its own, by the protocol number 118.
     type: bool
     default: false
-attributes:
-  check_mode:
-    support: full
-    description: The module changes nothing.
-  diff_mode:
-    support: none
-    description: The module changes nothing.
-  idempotent:
-    support: full
-    description: The module changes nothing.
+extends_documentation_fragment: vtep.fabric.info_attributes
 author: The vtep.fabric maintainers (@vtep-fabric)
 """
 

@@ -17,16 +17,7 @@ options:
     type: list
     elements: str
     default: []
-attributes:
-  check_mode:
-    support: full
-    description: The module changes nothing.
-  diff_mode:
-    support: none
-    description: The module changes nothing.
-  idempotent:
-    support: full
-    description: The module changes nothing.
+extends_documentation_fragment: vtep.fabric.info_attributes
 seealso:
   - module: vtep.fabric.sysctl
 author: The vtep.fabric maintainers (@vtep-fabric)

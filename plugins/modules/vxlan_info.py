@@ -21,16 +21,7 @@ options:
     type: int
 requirements:
   - pyroute2 0.7.2 or newer
-attributes:
-  check_mode:
-    support: full
-    description: The module changes nothing.
-  diff_mode:
-    support: none
-    description: The module changes nothing.
-  idempotent:
-    support: full
-    description: The module changes nothing.
+extends_documentation_fragment: vtep.fabric.info_attributes
 seealso:
   - module: vtep.fabric.vxlan
 author: The vtep.fabric maintainers (@vtep-fabric)
