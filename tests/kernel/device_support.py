@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""For the tests of link and vxlan: a private network namespace, the modules' run loop in it, and iproute2's answers."""
+"""For the tests of devices and tables: a private network namespace, the modules' run loop in it, and iproute2's answers."""
 
 import contextlib
 import ctypes
@@ -34,9 +34,11 @@ def private():
             assert LIBC.setns(home.fileno(), 0) == 0, os.strerror(ctypes.get_errno())
 
 
-def sh(words):
-    done = subprocess.run(words.split(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
+def sh(*lines):
+    """Run commands; what the last one printed."""
+    for line in lines:
+        done = subprocess.run(line.split(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
     return done.stdout
 
 

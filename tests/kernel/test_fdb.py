@@ -1,17 +1,13 @@
 """The fdb module's core against the kernel, in a private network namespace, cross-checked with `bridge` and `ip`."""
 
-import ctypes
 import errno
 import json
-import os
 import socket
 import struct
-import subprocess
 import time
 
 import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.fdb import FdbResource, read_info
-from ansible_collections.vtep.fabric.plugins.module_utils._ansible.run import converge
 from ansible_collections.vtep.fabric.plugins.module_utils._daemons import flood_lists
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import fdb as kernel
 from ansible_collections.vtep.fabric.plugins.module_utils._model import fdb as model
@@ -21,20 +17,14 @@ from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import (
     RefusedError,
     VerifyError,
 )
+from device_support import MARKS, private, sh
+from table_support import converged, counted
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+pytestmark = MARKS
 
-CLONE_NEWNET = 0x40000000
 ZERO = "00:00:00:00:00:00"
 MAC = "50:54:33:00:00:01"
 A, B, C = (f"2001:db8:{n}::1" for n in (1, 2, 3))
-
-
-def sh(*lines):
-    done = None
-    for line in lines:
-        done = subprocess.run(line.split(), check=True, capture_output=True, text=True)
-    return done.stdout
 
 
 @pytest.fixture(autouse=True)
@@ -46,16 +36,9 @@ def records(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def namespace():
-    """This process in a network namespace of its own, which the kernel removes when it has left."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/self/ns/net") as home:
-        if libc.unshare(CLONE_NEWNET):
-            pytest.fail(f"no private network namespace: {os.strerror(ctypes.get_errno())}")
-        try:
-            sh("ip link set lo up", "ip link add vxlan100 type vxlan id 100 dstport 4789 local 2001:db8:9::1")
-            yield
-        finally:
-            libc.setns(home.fileno(), CLONE_NEWNET)
+    with private():
+        sh("ip link set lo up", "ip link add vxlan100 type vxlan id 100 dstport 4789 local 2001:db8:9::1")
+        yield
 
 
 @pytest.fixture(params=["dump", "ask"])
@@ -67,34 +50,11 @@ def way_of_reading(request, monkeypatch):
 
 
 def run(table=None, dev=("vxlan100",), check=False, resource=None, diff=False, **more):
-    params = {
-        "dev": list(dev),
-        "entries": None,
-        "table": table,
-        "src": None,
-        "state": "present",
-        "purge": "none",
-        "anew": [],
-    }
-    resource = resource or FdbResource(diff)
-    try:
-        return converge(resource, {**params, **more}, check)
-    finally:
-        resource.close()
+    return converged(resource or FdbResource(diff), check, dev=list(dev), table=table, **more)
 
 
 def counts(*args, **more):
-    """(added, changed, removed, unchanged), after a check mode that must have said the same and done nothing."""
-    before = shown()
-    checked = run(*args, check=True, **more)
-    assert shown() == before
-    outcome = run(*args, **more)
-    assert outcome.result == checked.result
-    rows = outcome.result["rows"]
-    assert outcome.changed == checked.changed == bool(rows["added"] + rows["changed"] + rows["removed"])
-    again = run(*args, **more)
-    assert not again.changed
-    return rows["added"], rows["changed"], rows["removed"], rows["unchanged"]
+    return counted(run, shown, *args, **more)
 
 
 def shown(dev="vxlan100"):
@@ -449,8 +409,8 @@ def test_a_row_without_vlan_stands_in_each_vlan_of_the_port(bridge, filtering):
     """By default every port is in VLAN 1 where the kernel knows VLANs, even if the bridge filters none."""
     try:
         sh(*(f"bridge vlan add dev {dev} vid {vid}" for dev in ("eth1", "eth2") for vid in (1, 5)))
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"this kernel's bridge knows no VLANs (CONFIG_BRIDGE_VLAN_FILTERING): {error.stderr.strip()}")
+    except AssertionError as error:
+        pytest.skip(f"this kernel's bridge knows no VLANs (CONFIG_BRIDGE_VLAN_FILTERING): {error}")
     sh(f"ip link set br100 type bridge vlan_filtering {filtering}")
     one, two, three = (f"50:54:33:00:00:0{n}" for n in (1, 2, 3))
 

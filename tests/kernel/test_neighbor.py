@@ -6,11 +6,9 @@ import os
 import socket
 from contextlib import contextmanager
 
-import device_support
 import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible import neighbor as resources
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.neighbor import NeighborResource, read_info
-from ansible_collections.vtep.fabric.plugins.module_utils._ansible.run import converge
 from ansible_collections.vtep.fabric.plugins.module_utils._daemons import last_run
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import neighbor as kernel
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import rtnl
@@ -20,19 +18,14 @@ from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import (
     RefusedError,
     VerifyError,
 )
+from device_support import MARKS, private, sh
+from table_support import converged
 
-pytestmark = device_support.MARKS
+pytestmark = MARKS
 
 MAC, MAC2 = "50:54:33:00:00:01", "50:54:33:00:00:02"
 FOUR, SIX = "192.0.2.11", "2001:db8:ff::11"
 BOTH = ("vxlan100", "eth1")
-
-
-def sh(*lines):
-    done = None
-    for line in lines:
-        done = device_support.sh(line)
-    return done
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +38,7 @@ def records(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def namespace():
-    with device_support.private():
+    with private():
         sh(
             "ip link set lo up",
             "ip link add vxlan100 type vxlan id 100 dstport 4789 local 2001:db8:9::1",
@@ -56,20 +49,7 @@ def namespace():
 
 
 def run(table=None, dev=(), check=False, resource=None, diff=False, **more):
-    params = {
-        "dev": list(dev),
-        "entries": None,
-        "table": table,
-        "src": None,
-        "state": "present",
-        "purge": "none",
-        "anew": [],
-    }
-    resource = resource or NeighborResource(diff)
-    try:
-        return converge(resource, {**params, **more}, check)
-    finally:
-        resource.close()
+    return converged(resource or NeighborResource(diff), check, dev=list(dev), table=table, **more)
 
 
 def counts(*args, **more):
@@ -183,7 +163,7 @@ def test_a_managed_neighbour_is_the_kernels_to_resolve():
 
 def test_a_managed_neighbour_that_needs_no_resolving():
     """Where there is no routing table yet the kernel takes any IPv4 address for a broadcast one, and its state is noarp."""
-    with device_support.private():
+    with private():
         sh("ip link add eth1 type veth peer name far1")
         assert counts(f"{FOUR} managed", ["eth1"]) == (1, 0, 0, 0)
 

@@ -1,6 +1,8 @@
 """The neighbor modules as Ansible runs them, in a private network namespace: forms, check mode, diff, messages."""
 
-from test_fdb_playbook import play, pytestmark  # noqa: F401 (pytest reads pytestmark)
+from playbook_support import MARKS, play
+
+pytestmark = MARKS
 
 MAC = "50:54:33:00:00:01"
 SIX = "2001:db8:ff::11"

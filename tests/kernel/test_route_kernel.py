@@ -1,6 +1,5 @@
 """The route module's core against the kernel, in a private network namespace, cross-checked with `ip`."""
 
-import ctypes
 import errno
 import itertools
 import json
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.route import RouteResource, read_info
-from ansible_collections.vtep.fabric.plugins.module_utils._ansible.run import converge
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import codec, rtnl
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import route as kernel
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import (
@@ -22,66 +20,38 @@ from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import (
     RefusedError,
     VerifyError,
 )
+from device_support import MARKS, private, sh
+from table_support import converged, counted
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+pytestmark = MARKS
 
-CLONE_NEWNET = 0x40000000
 ENCAP = "encap ip6 id 100 src 2001:db8:1::1 dst 2001:db8:2::1 ttl 5"
 MAC, FAR_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 
-def sh(*lines):
-    done = None
-    for line in lines:
-        done = subprocess.run(line.split(), check=True, capture_output=True, text=True)
-    return done.stdout
-
-
 @pytest.fixture(autouse=True)
 def namespace():
-    """This process in a network namespace of its own, which the kernel removes when it has left."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/self/ns/net") as home:
-        if libc.unshare(CLONE_NEWNET):
-            pytest.fail(f"no private network namespace: {os.strerror(ctypes.get_errno())}")
-        try:
-            Path("/proc/sys/net/ipv6/conf/default/addr_gen_mode").write_text("1")  # no link-local addresses
-            sh(
-                "ip link set lo up",
-                f"ip link add vxlan100 address {MAC} type vxlan external dstport 4789 udp6zerocsumrx",
-                "ip link add eth1 type veth peer name far1",
-                "ip link set vxlan100 up",
-                "ip link set far1 up",
-                "ip link set eth1 up",
-                "ip addr add 198.51.100.1/24 dev eth1",
-                "ip addr add 2001:db8:5::1/64 dev eth1 nodad",
-            )
-            yield
-        finally:
-            libc.setns(home.fileno(), CLONE_NEWNET)
+    with private():
+        Path("/proc/sys/net/ipv6/conf/default/addr_gen_mode").write_text("1")  # no link-local addresses
+        sh(
+            "ip link set lo up",
+            f"ip link add vxlan100 address {MAC} type vxlan external dstport 4789 udp6zerocsumrx",
+            "ip link add eth1 type veth peer name far1",
+            "ip link set vxlan100 up",
+            "ip link set far1 up",
+            "ip link set eth1 up",
+            "ip addr add 198.51.100.1/24 dev eth1",
+            "ip addr add 2001:db8:5::1/64 dev eth1 nodad",
+        )
+        yield
 
 
 def run(table=None, check=False, diff=False, **more):
-    params = {"entries": None, "table": table, "src": None, "state": "present", "purge": "none", "anew": []}
-    resource = RouteResource(diff)
-    try:
-        return converge(resource, {**params, **more}, check)
-    finally:
-        resource.close()
+    return converged(RouteResource(diff), check, table=table, **more)
 
 
 def counts(*args, **more):
-    """(added, changed, removed, unchanged), after a check mode that must have said the same and done nothing."""
-    before = shown()
-    checked = run(*args, check=True, **more)
-    assert shown() == before
-    outcome = run(*args, **more)
-    assert outcome.result == checked.result
-    rows = outcome.result["rows"]
-    assert outcome.changed == checked.changed == bool(rows["added"] + rows["changed"] + rows["removed"])
-    again = run(*args, **more)
-    assert not again.changed
-    return rows["added"], rows["changed"], rows["removed"], rows["unchanged"]
+    return counted(run, shown, *args, **more)
 
 
 def shown(**words):

@@ -1,50 +1,17 @@
 """The route and rule modules as Ansible runs them, in a private network namespace: forms, check mode, diff, messages."""
 
-import json
-import os
-import shlex
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
-import pytest
+import playbook_support
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+pytestmark = playbook_support.MARKS
 
-ROOT = Path(__file__).parents[2]
 LINKS = (
-    "ip link set lo up && ip link add vxlan100 type vxlan external dstport 4789 && ip link set vxlan100 up && "
+    "ip link add vxlan100 type vxlan external dstport 4789 && ip link set vxlan100 up && "
     "ip link add eth1 type veth peer name far1 && ip link set eth1 up"
 )
+play = partial(playbook_support.play, setup=LINKS)
 ENCAP = "encap ip6 id 100 src 2001:db8:1::1 dst 2001:db8:2::1 ttl 5"
-
-
-def play(tmp_path, *tasks):
-    """The results of the tasks, in order; a failure is a result as well. And all that Ansible printed."""
-    for number, task in enumerate(tasks):
-        task.update(register=f"result{number}", failed_when=False)
-    results = ", ".join(f"result{number}" for number in range(len(tasks)))
-    tell = {"content": "{{ [" + results + "] | to_json }}", "dest": str(tmp_path / "results"), "mode": "0600"}
-    tell = {"ansible.builtin.copy": tell, "check_mode": False, "diff": False}
-    book = [{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [*tasks, tell]}]
-    (tmp_path / "play.yml").write_text(json.dumps(book))
-    command = [Path(sys.executable).parent / "ansible-playbook", "-v", "-i", "localhost,", tmp_path / "play.yml"]
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote"),
-    }
-    done = subprocess.run(
-        ["unshare", "--net", "sh", "-c", f"{LINKS} && exec {shlex.join(map(str, command))}"],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads((tmp_path / "results").read_text()), done.stdout + done.stderr
 
 
 def route(task=None, **arguments):

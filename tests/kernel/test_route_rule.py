@@ -1,15 +1,11 @@
 """The rule module's core against the kernel, in a private network namespace, cross-checked with `ip rule`."""
 
-import ctypes
 import errno
 import json
-import os
 import socket
-import subprocess
 
 import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.rule import RuleResource, read_info
-from ansible_collections.vtep.fabric.plugins.module_utils._ansible.run import converge
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import codec, rtnl
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import rule as kernel
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import (
@@ -18,52 +14,25 @@ from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import (
     RefusedError,
     VerifyError,
 )
+from device_support import MARKS, private, sh
+from table_support import converged, counted
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
-
-CLONE_NEWNET = 0x40000000
-
-
-def sh(*lines):
-    done = None
-    for line in lines:
-        done = subprocess.run(line.split(), check=True, capture_output=True, text=True)
-    return done.stdout
+pytestmark = MARKS
 
 
 @pytest.fixture(autouse=True)
 def namespace():
-    """This process in a network namespace of its own, which the kernel removes when it has left."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/self/ns/net") as home:
-        if libc.unshare(CLONE_NEWNET):
-            pytest.fail(f"no private network namespace: {os.strerror(ctypes.get_errno())}")
-        try:
-            sh("ip link set lo up")
-            yield
-        finally:
-            libc.setns(home.fileno(), CLONE_NEWNET)
+    with private():
+        sh("ip link set lo up")
+        yield
 
 
 def run(*rules, check=False, **more):
-    resource = RuleResource()
-    try:
-        return converge(resource, {"rules": rules, "state": "present", "purge": "none", **more}, check)
-    finally:
-        resource.close()
+    return converged(RuleResource(), check, rules=rules, **more)
 
 
 def counts(*rules, **more):
-    """(added, changed, removed, unchanged), after a check mode that must have said the same and done nothing."""
-    before = shown()
-    checked = run(*rules, check=True, **more)
-    assert shown() == before
-    outcome = run(*rules, **more)
-    assert (outcome.result, outcome.before, outcome.after) == (checked.result, checked.before, checked.after)
-    rows = outcome.result["rows"]
-    assert outcome.changed == checked.changed == bool(rows["added"] + rows["changed"] + rows["removed"])
-    assert not run(*rules, **more).changed
-    return rows["added"], rows["changed"], rows["removed"], rows["unchanged"]
+    return counted(run, shown, *rules, **more)
 
 
 def shown():
