@@ -7,9 +7,6 @@ started by Ansible: reading the file, parsing, validating, reading the kernel, p
 a Python process of its own; "process" adds Python's start and all imports. `bridge` is counted as a whole process.
 """
 
-import argparse
-import ctypes
-import json
 import os
 import resource
 import statistics
@@ -19,7 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from measure import ROOT, Report, measured, parser, private_network
+
 DEV = "vxlan100"
 VTEPS = 1000
 BUDGETS = [  # (rows, what, against, at most)
@@ -59,17 +57,6 @@ def rows_of(path):
     return Path(path).read_text().splitlines()
 
 
-def measured(*command):
-    """(standard output, CPU seconds, peak memory in MB) of a process."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        out = process.stdout.read()
-        _pid, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(command)} failed")
-    return out, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-
-
 def round_of(folder, count):
     """One round: {what: CPU seconds}, and peak memory in MB."""
     python = (sys.executable, "-s", __file__, "--core", str(folder / "table"))
@@ -89,13 +76,6 @@ def round_of(folder, count):
         sys.exit(f"{len(out.splitlines())} rows instead of {count}")
     ours("dump", "owned", "unchanged")
     return took, peak
-
-
-def private_network():
-    """Put this process into a network namespace of its own."""
-    if ctypes.CDLL(None, use_errno=True).unshare(0x40000000):  # CLONE_NEWNET
-        sys.exit(f"no private network namespace: {os.strerror(ctypes.get_errno())}; run as root")
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
 def fresh():
@@ -140,16 +120,13 @@ def playbooks(folder, rounds):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--core", nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
-    parser.add_argument("--no-playbook", action="store_true", help="leave the playbook runs out")
-    options = parser.parse_args()
+    words = parser(__doc__, [1_000, 10_000, 100_000], core=3)
+    words.add_argument("--no-playbook", action="store_true", help="leave the playbook runs out")
+    options = words.parse_args()
     if options.core:
         return core(*options.core)
     private_network()
-    report = {"sizes": {}, "budgets": []}
+    report = Report()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for count in options.sizes:
@@ -159,30 +136,21 @@ def main():
             done = [round_of(folder, count) for _turn in range(3 if count > 50_000 else 7)]
             took = {what: statistics.median(once[what] for once, _peak in done) for what in done[0][0]}
             peak = {what: max(once[what] for _took, once in done) for what in done[0][1]}
-            report["sizes"][count] = {"cpu_seconds": took, "peak_mb": peak}
+            report.told["sizes"][count] = {"cpu_seconds": took, "peak_mb": peak}
             show(count, took, peak)
-        for count, what, against, most in BUDGETS:
-            if count in options.sizes:
-                took = report["sizes"][count]["cpu_seconds"]
-                judge(report, f"{what} {count} rows / {against}", took[what] / took[against], most)
+        report.judge_ratios(BUDGETS)
         if 100_000 in options.sizes:
-            peak = report["sizes"][100_000]["peak_mb"]
-            judge(
-                report, "peak memory with 100000 rows, MB", max(peak[w] for w in ("apply", "unchanged", "dump")), PEAK
-            )
+            peak = report.told["sizes"][100_000]["peak_mb"]
+            report.judge("peak memory with 100000 rows, MB", max(peak[w] for w in ("apply", "unchanged", "dump")), PEAK)
             if not options.no_playbook:
                 for form, (extra, cpu) in playbooks(folder, 5).items():
                     print(f"     the same in CPU s: {cpu:.2f}")
-                    judge(
-                        report,
+                    report.judge(
                         f"playbook task, 100000 unchanged rows from {form}, s over a trivial task",
                         extra,
                         PLAYBOOK,
                     )
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
-    sys.exit(0 if all(budget["held"] for budget in report["budgets"]) else 1)
+    sys.exit(report.end(options.json))
 
 
 def show(count, took, peak):
@@ -192,12 +160,6 @@ def show(count, took, peak):
         ratios = f"{took[what] / took['bridge -batch']:9.2f} {took[what] / took['bridge fdb show']:7.2f}"
         inner = f"{took[what]:10.3f}" if f"{what} process" in took else " " * 10
         print(f"  {what:<30} {whole:8.3f} {ratios} {inner} {peak[what]:8.0f}", flush=True)
-
-
-def judge(report, what, value, most):
-    held = value <= most
-    report["budgets"].append({"what": what, "value": round(value, 3), "at_most": most, "held": held})
-    print(f"{'ok  ' if held else 'OVER'} {what}: {value:.2f} (at most {most})", flush=True)
 
 
 if __name__ == "__main__":

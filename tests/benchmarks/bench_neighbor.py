@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the neighbor module costs against `ip`, measured as bench_fdb.py does: ratios of CPU seconds taken in the same run."""
 
-import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -10,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench_fdb import ROOT, judge, measured, private_network
+from measure import ROOT, Report, measured, parser, private_network
 
 DEV = "vxlan100"
 BUDGETS = [  # (rows, what, against, at most)
@@ -78,15 +76,11 @@ def fresh():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--core", nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
-    options = parser.parse_args()
+    options = parser(__doc__, [1_000, 10_000, 100_000], core=3).parse_args()
     if options.core:
         return core(*options.core)
     private_network()
-    report = {"sizes": {}, "budgets": []}
+    report = Report()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for count in options.sizes:
@@ -96,19 +90,13 @@ def main():
             done = [round_of(folder, count) for _turn in range(5)]
             took = {what: statistics.median(once[what] for once, _peak in done) for what in done[0][0]}
             peak = {what: max(once[what] for _took, once in done) for what in done[0][1]}
-            report["sizes"][count] = {"cpu_seconds": took, "peak_mb": peak}
+            report.told["sizes"][count] = {"cpu_seconds": took, "peak_mb": peak}
             show(count, took, peak)
-        for count, what, against, most in BUDGETS:
-            if count in options.sizes:
-                took = report["sizes"][count]["cpu_seconds"]
-                judge(report, f"{what} {count} rows / {against}", took[what] / took[against], most)
+        report.judge_ratios(BUDGETS)
         if 100_000 in options.sizes:
-            peak = report["sizes"][100_000]["peak_mb"]
-            judge(report, "peak memory with 100000 rows, MB", max(peak["apply"], peak["unchanged"]), PEAK)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
-    sys.exit(0 if all(budget["held"] for budget in report["budgets"]) else 1)
+            peak = report.told["sizes"][100_000]["peak_mb"]
+            report.judge("peak memory with 100000 rows, MB", max(peak["apply"], peak["unchanged"]), PEAK)
+    sys.exit(report.end(options.json))
 
 
 def show(count, took, peak):

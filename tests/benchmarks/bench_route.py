@@ -7,10 +7,6 @@ them; medians of the rounds count. "core" is what the module does besides being 
 parsing, validating, reading the kernel, planning, writing and reading back. `ip` is counted as a whole process.
 """
 
-import argparse
-import ctypes
-import json
-import os
 import statistics
 import subprocess
 import sys
@@ -18,7 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from measure import ROOT, Report, measured, parser, private_network
+
 VTEPS = 1000
 BUDGETS = [  # (rows, what, against, at most)
     (10_000, "apply", "ip -batch", 1.3),
@@ -55,17 +52,6 @@ def core(path, purge, expected, count):
         sys.exit(f"not what was to be measured: {outcome.result}")
 
 
-def measured(*command):
-    """(standard output, CPU seconds, peak memory in MB) of a process."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        out = process.stdout.read()
-        _pid, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(command)} failed")
-    return out, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-
-
 def round_of(folder, count):
     """One round: {what: CPU seconds}, {what: peak memory in MB}, {what: seconds of wall time}."""
     took, peak, wall = {}, {}, {}
@@ -96,16 +82,11 @@ def fresh():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--core", nargs=4, help=argparse.SUPPRESS)
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
-    options = parser.parse_args()
+    options = parser(__doc__, [10_000, 100_000], core=4).parse_args()
     if options.core:
         return core(*options.core)
-    if ctypes.CDLL(None, use_errno=True).unshare(0x40000000):  # CLONE_NEWNET
-        sys.exit(f"no private network namespace: {os.strerror(ctypes.get_errno())}; run as root")
-    report = {"sizes": {}, "budgets": []}
+    private_network()
+    report = Report()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for count in options.sizes:
@@ -118,21 +99,15 @@ def main():
                 {what: pick(once[part][what] for once in done) for what in done[0][part]}
                 for part, pick in enumerate((statistics.median, max, statistics.median))
             )
-            report["sizes"][count] = {"cpu_seconds": took, "peak_mb": peak, "wall_seconds": wall}
+            report.told["sizes"][count] = {"cpu_seconds": took, "peak_mb": peak, "wall_seconds": wall}
             show(count, took, peak, wall)
-        for count, what, against, most in BUDGETS:
-            if count in options.sizes:
-                took = report["sizes"][count]["cpu_seconds"]
-                judge(report, f"{what} {count} routes / {against}", took[what] / took[against], most)
+        report.judge_ratios(BUDGETS, "routes")
         if 100_000 in options.sizes:
-            figures = report["sizes"][100_000]
+            figures = report.told["sizes"][100_000]
             most = max(figures["peak_mb"][what] for what in figures["wall_seconds"])
-            judge(report, "peak memory with 100000 routes, MB", most, PEAK)
-            judge(report, "100000 routes, s of wall time", max(figures["wall_seconds"].values()), SECONDS)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
-    sys.exit(0 if all(budget["held"] for budget in report["budgets"]) else 1)
+            report.judge("peak memory with 100000 routes, MB", most, PEAK)
+            report.judge("100000 routes, s of wall time", max(figures["wall_seconds"].values()), SECONDS)
+    sys.exit(report.end(options.json))
 
 
 def show(count, took, peak, wall):
@@ -144,12 +119,6 @@ def show(count, took, peak, wall):
         ratios = f"{took[what] / took['ip -batch']:9.2f} {took[what] / took['ip route show']:7.2f}"
         inner = f"{took[what]:10.3f} {wall[what]:7.3f}" if what in wall else " " * 18
         print(f"  {what:<30} {whole:8.3f} {ratios} {inner} {peak[what]:8.0f}", flush=True)
-
-
-def judge(report, what, value, most):
-    held = value <= most
-    report["budgets"].append({"what": what, "value": round(value, 3), "at_most": most, "held": held})
-    print(f"{'ok  ' if held else 'OVER'} {what}: {value:.2f} (at most {most})", flush=True)
 
 
 if __name__ == "__main__":
