@@ -24,6 +24,7 @@ FILES = (
     "test_isolation_routed.py",
     "test_route_kernel.py",
     "test_route_rule.py",
+    "test_announce.py",
     "test_host_info_kernel.py",
 )
 LOCAL = "import site; print(site.getsitepackages()[0])"
