@@ -33,9 +33,9 @@ from .._model.route import (
     Seen,
     Shape,
     Way,
-    address_of,
     protocol_name,
 )
+from .._model.table import address_of
 from . import codec, rtnl
 from .probe import has_lwtunnel
 from .table import NUMBERS, Tables, index_of, steady

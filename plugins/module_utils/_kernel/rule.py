@@ -8,8 +8,9 @@ import socket
 import struct
 
 from .._model.errors import KernelError
-from .._model.route import U32_MAX, address_of
+from .._model.route import U32_MAX
 from .._model.rule import LOOKUP, PROTOCOL, Found, Rule
+from .._model.table import address_of
 from . import codec
 from .route import RT_TABLE_COMPAT, RTM_GETRULE, check_policy_routing
 from .table import Tables, steady

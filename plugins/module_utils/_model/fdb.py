@@ -7,12 +7,11 @@ shared, so a row costs two list slots and one six-byte string, whatever it says.
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass, field, replace
 
 from . import values
 from .errors import InputError
-from .table import Faults, address_of, chunks, cut, line_numbers, mac_column, packed_address, packed_mac, words
+from .table import Faults, address_of, chunks, cut, mac_column, packed_address, packed_mac, row_names, words
 
 SELF = "self"  # the VXLAN device's own table
 MASTER = "master"  # the table of the bridge that the device is a port of
@@ -216,13 +215,7 @@ class Rows:
 def from_table(text, devs, absent=False):
     """Rows from text in the words of `bridge fdb`. Raises InputError with every fault, each with its line."""
     faults = Faults()
-    numbers = []
-
-    def number(i):
-        if not numbers:
-            numbers.append(array("I", line_numbers(text)))
-        return f"table row {numbers[0][i]}"
-
+    number = row_names(text)
     macs, index, ways, bad = [], [], [], {}
     known, seen = {}, {}
     for lines in chunks(text):
@@ -243,12 +236,7 @@ def from_table(text, devs, absent=False):
         macs += packed
         index += [known[tail] for tail in tails]
     if bad:
-        rows_of = {}
-        for i, k in enumerate(index):
-            if k in bad:
-                rows_of.setdefault(k, [i, 0])[1] += 1
-        for k, (first, count) in rows_of.items():
-            faults.add(f"{number(first)}: {bad[k]}" + (f" (and {count - 1} more rows like it)" if count > 1 else ""))
+        faults.add_alike(bad, index, number)
     return _checked(Rows(macs, index, ways, number), faults)
 
 

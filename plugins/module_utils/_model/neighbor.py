@@ -8,13 +8,12 @@ same for many rows.
 from __future__ import annotations
 
 import socket
-from array import array
 from dataclasses import dataclass, field
 from functools import partial
 
 from . import values
 from .errors import InputError
-from .table import Faults, address_of, line_numbers, mac_column, packed_address, packed_mac, pieces, words
+from .table import Faults, address_of, mac_column, packed_address, packed_mac, pieces, row_names, words
 
 NUDS = ("permanent", "noarp")  # what configuration may say; all other states are the kernel's own doing
 PUT, DELETE = "put", "delete"
@@ -187,14 +186,8 @@ class _Rows:
         """The rows, if nothing is wrong with them one by one nor together."""
         wanted, faults = self.wanted, self.faults
         if self.bad:
-            rows_of = {}
-            for i, k in enumerate(wanted.index):
-                if k in self.bad:
-                    rows_of.setdefault(k, [i, 0])[1] += 1
-            for k, (first, count) in rows_of.items():
-                more = f" (and {count - 1} more rows like it)" if count > 1 else ""
-                faults.add(f"{self.number(first)}: {self.bad[k]}{more}")
-        if not self.bad:
+            faults.add_alike(self.bad, wanted.index, self.number)
+        else:
             _check_unique(self)
         if faults.count:
             raise InputError(faults.lines())
@@ -203,14 +196,7 @@ class _Rows:
 
 def from_table(text, devs, absent=False):
     """Rows from text in the words of `ip neigh`. Raises InputError with every fault, each with its line."""
-    numbers = []
-
-    def number(i):
-        if not numbers:
-            numbers.append(array("I", line_numbers(text)))
-        return f"table row {numbers[0][i]}"
-
-    rows = _Rows(devs, absent, number)
+    rows = _Rows(devs, absent, row_names(text))
     for piece in pieces(text):
         if not _add_columns(rows, piece):
             for line in piece.split("\n"):

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import socket
 import struct
-from array import array
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 from . import values
 from .errors import InputError
-from .fdb import address_of
-from .table import Faults, chunks, cut, line_numbers
+from .table import Faults, address_of, chunks, cut, row_names
 
 PROTOCOL = values.PROTOCOL
 UNICAST = "unicast"
@@ -224,13 +222,7 @@ class Operation:
 def from_table(text, tables=TABLES, absent=False):
     """Routes from text in the words of `ip route`. Raises InputError with every fault, each with its line."""
     faults = Faults()
-    numbers = []
-
-    def number(i):
-        if not numbers:
-            numbers.append(array("I", line_numbers(text)))
-        return f"table row {numbers[0][i]}"
-
+    number = row_names(text)
     wanted = Wanted()
     known, seen, bad = {}, {}, {}  # (line end, size of the prefix) -> position in ways; Way -> the same; faults
     for lines in chunks(text):
@@ -299,14 +291,10 @@ def _known(wanted, seen, bad, make):
 
 
 def _tell_bad(wanted, bad, number, faults):
-    if not bad:
-        return
-    rows_of = {}
-    for i, k in enumerate(wanted.index):
-        if k in bad and len(wanted.prefixes[i]) > 1:
-            rows_of.setdefault(k, [i, 0])[1] += 1
-    for k, (first, count) in rows_of.items():
-        faults.add(f"{number(first)}: {bad[k]}" + (f" (and {count - 1} more rows like it)" if count > 1 else ""))
+    """The fault of a row whose prefix is bad is told already."""
+    if bad:
+        index = [k if len(prefix) > 1 else None for k, prefix in zip(wanted.index, wanted.prefixes)]
+        faults.add_alike(bad, index, number)
 
 
 def _after_type(kind, tail):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from array import array
 
 from . import values
 
@@ -27,6 +28,16 @@ class Faults:
         self.count += 1
         if len(self.told) < FAULTS:
             self.told.append(text)
+
+    def add_alike(self, bad, index, number):
+        """One fault for all rows that share it. bad: {k: fault}; index: the k of each row; number(i): a row's name."""
+        rows_of = {}
+        for i, k in enumerate(index):
+            if k in bad:
+                rows_of.setdefault(k, [i, 0])[1] += 1
+        for k, (first, count) in rows_of.items():
+            more = f" (and {count - 1} more rows like it)" if count > 1 else ""
+            self.add(f"{number(first)}: {bad[k]}{more}")
 
     def lines(self):
         more = self.count - len(self.told)
@@ -58,6 +69,18 @@ def cut(lines):
 def line_numbers(text):
     """The line number, from 1, of each row."""
     return [number for number, line in enumerate(text.split("\n"), 1) if line.strip() and line.strip()[0] != "#"]
+
+
+def row_names(text):
+    """What names a row by its line. The lines are counted when the first name is asked for, and kept small."""
+    numbers = []
+
+    def number(i):
+        if not numbers:
+            numbers.append(array("I", line_numbers(text)))
+        return f"table row {numbers[0][i]}"
+
+    return number
 
 
 def words(text, with_value, alone):
