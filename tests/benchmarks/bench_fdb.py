@@ -136,8 +136,7 @@ def main():
             done = [round_of(folder, count) for _turn in range(3 if count > 50_000 else 7)]
             took = {what: statistics.median(once[what] for once, _peak in done) for what in done[0][0]}
             peak = {what: max(once[what] for _took, once in done) for what in done[0][1]}
-            report.told["sizes"][count] = {"cpu_seconds": took, "peak_mb": peak}
-            show(count, took, peak)
+            report.add(count, took, peak, "bridge -batch", "bridge fdb show")
         report.judge_ratios(BUDGETS)
         if 100_000 in options.sizes:
             peak = report.told["sizes"][100_000]["peak_mb"]
@@ -151,15 +150,6 @@ def main():
                         PLAYBOOK,
                     )
     sys.exit(report.end(options.json))
-
-
-def show(count, took, peak):
-    print(f"\n{count} rows {'CPU s':>26} {'/ -batch':>9} {'/ show':>7} {'core only':>10} {'peak MB':>8}")
-    for what in ("bridge -batch", "apply", "bridge fdb show", "unchanged", "dump"):
-        whole = took.get(f"{what} process", took[what])
-        ratios = f"{took[what] / took['bridge -batch']:9.2f} {took[what] / took['bridge fdb show']:7.2f}"
-        inner = f"{took[what]:10.3f}" if f"{what} process" in took else " " * 10
-        print(f"  {what:<30} {whole:8.3f} {ratios} {inner} {peak[what]:8.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,16 @@ class Report:
     def __init__(self):
         self.told = {"sizes": {}, "budgets": []}
 
+    def add(self, count, took, peak, batch, show):
+        """The figures of a size, which are printed beside those of iproute2's ways to write and to show the rows."""
+        self.told["sizes"][count] = {"cpu_seconds": took, "peak_mb": peak}
+        print(f"\n{count} rows {'CPU s':>26} {'/ -batch':>9} {'/ show':>7} {'core only':>10} {'peak MB':>8}")
+        for what, most in peak.items():
+            whole = took.get(f"{what} process", took[what])
+            ratios = f"{took[what] / took[batch]:9.2f} {took[what] / took[show]:7.2f}"
+            inner = f"{took[what]:10.3f}" if f"{what} process" in took else " " * 10
+            print(f"  {what:<30} {whole:8.3f} {ratios} {inner} {most:8.0f}", flush=True)
+
     def judge(self, what, value, most):
         held = value <= most
         self.told["budgets"].append({"what": what, "value": round(value, 3), "at_most": most, "held": held})
