@@ -5,6 +5,7 @@ That nothing is sent is told by order: the same sender sends a marker after the 
 before the marker does not come.
 """
 
+import contextlib
 import ipaddress
 import json
 import os
@@ -22,6 +23,7 @@ VNI, PORT, HOPS = 100, 4789, 5
 H1, H2, H4 = (f"50:54:33:00:00:0{n}" for n in (1, 2, 4))
 VTEPS = {n: {6: f"2001:db8:{n}::1", 4: f"203.0.113.{n}"} for n in (1, 2, 3)}
 S1, S3 = VTEPS[1], VTEPS[3]
+H1_OF, H4_OF = {6: "2001:db8:ff::10", 4: "192.0.2.10"}, {6: "2001:db8:ff::13", 4: "192.0.2.13"}
 BROADCAST, NOBODY = "ff:ff:ff:ff:ff:ff", "02:00:5e:10:00:00"
 
 IPV4, ARP, IPV6, MARK = 0x0800, 0x0806, 0x86DD, 0x88B5  # the last: IEEE 802, local experimental
@@ -180,6 +182,9 @@ class Capture:
                 self.decode()
         return self.frames
 
+    def first(self, wanted):
+        return next(filter(wanted, self.until(wanted)))
+
     def decode(self):
         """Take whole records of the pcap format out of what was read: a head of 24 octets, then 16 before each frame."""
         if self.data[:4] == b"\xd4\xc3\xb2\xa1":
@@ -218,6 +223,12 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture
+def rsc(lab):
+    lab.become("unicast-static-rsc")
+    return lab
+
+
+@pytest.fixture
 def static_nd(lab):
     lab.become("unicast-static-nd")
     return lab
@@ -226,12 +237,6 @@ def static_nd(lab):
 @pytest.fixture
 def routing(lab):
     lab.become("unicast-routing")
-    return lab
-
-
-@pytest.fixture
-def rsc(lab):
-    lab.become("unicast-static-rsc")
     return lab
 
 
@@ -254,6 +259,12 @@ def of_h1(frames):
         if through.inner.src == H1:
             found.append(through.inner)
     raise AssertionError("there is no marker")
+
+
+def both_ways(frames, near, far):
+    """The one tunnelled echo request from near to far and the reply, each as tunnel packet and inner packet."""
+    found = [(through, echo(through.inner)) for through in map(tunnel, frames) if through]
+    return [(through, inner) for through, inner in found if inner and {inner.src, inner.dst} == {near, far}]
 
 
 # The VTEP's own addresses, another VTEP's, networks that are no business of the fabric, and addresses that nobody has.
@@ -290,15 +301,53 @@ def check_reach(lab, door):
 OPEN = "ip route {0} 192.0.2.10 dev br100; ip route {0} 2001:db8:ff::10 dev br100; sysctl -qw net.ipv4.conf.br100.forwarding={1}"
 
 
-@pytest.fixture
-def open_host(lab):
+@contextlib.contextmanager
+def opened(lab):
     """What an operator may have set up on a VTEP with a bridge, so that isolation alone keeps the overlay apart."""
+    lab.run("s1", OPEN.format("add", 1))
+    try:
+        yield
+    finally:
+        lab.run("s1", OPEN.format("del", 0))
 
-    def open_it():
-        lab.run("s1", OPEN.format("add", 1))
 
-    yield open_it
-    lab.run("s1", OPEN.format("del", 0))
+# unicast-static-rsc
+
+FAR_OF = {6: "2001:db8:fe::13", 4: "198.51.100.13"}  # H4 in a subnet of its own
+H1_GATEWAY, H4_GATEWAY = "02:00:00:00:00:01", "02:00:00:00:00:02"
+
+
+@pytest.mark.parametrize("family", [6, 4])
+def test_a_short_circuit_goes_straight_to_the_vtep_of_the_destination(rsc, family):
+    near, far = H1_OF[family], FAR_OF[family]
+    with Capture(rsc, "s1", "eth0") as underlay, Capture(rsc, "h4", "eth0") as access:
+        assert " 0% packet loss" in rsc.ping("h1", far, "-t 64")
+        # These two and no third: S2, who would get a flooded frame too, gets none.
+        (request, asked), (reply, answered) = both_ways(underlay.until(tunnelled_echo, times=2), near, far)
+        ends = [f[:2] for f in access.until(echo, times=2) if echo(f)]
+    assert request.outer[:3] == (S1[6], S3[6], HOPS)
+    assert reply.outer[:3] == (S3[6], S1[6], HOPS)
+    assert request.vni == reply.vni == VNI
+    # H1 sent to its gateway; the frame goes on as if the gateway had sent it, but with the hop limit that it had.
+    assert request.inner[:2] == (H4, H1_GATEWAY)
+    assert reply.inner[:2] == (H1, H4_GATEWAY)
+    assert asked[:4] == (near, far, 64, REQUEST[family])
+    assert answered[:4] == (far, near, 64, REPLY[family])
+    assert ends == [(H4, H1_GATEWAY), (H4_GATEWAY, H4)]
+
+
+def test_there_is_no_router(rsc):
+    """Nothing has the gateways' addresses, and nothing leads to their VTEP."""
+    for host in ("s1", "s2", "s3"):
+        assert "2001:db8:99::1" not in rsc.run(host, "ip -6 addr; ip -6 route show table all")
+    everything = "".join(rsc.run(host, "ip addr") for host in ("s1", "s2", "s3", "h1", "h2", "h3", "h4"))
+    gateways = (H1_GATEWAY, H4_GATEWAY, "2001:db8:ff::1/", "2001:db8:fe::1/", "192.0.2.1/", "198.51.100.1/")
+    assert [address for address in gateways if address in everything] == []
+
+
+def test_reach_under_rsc(rsc):
+    with opened(rsc):
+        check_reach(rsc, "br100")
 
 
 # unicast-static-nd
@@ -309,9 +358,8 @@ def test_nd_and_arp_are_answered_by_the_own_vtep(static_nd):
     with Capture(static_nd, "s1", "eth0") as underlay, Capture(static_nd, "h1", "eth0") as access:
         send(static_nd, "h1", *questions, marker(H4))
         assert of_h1(underlay.until(tunnelled_marker)) == []
-        access.until(lambda f: f.src == H4, times=2)
-        arp, nd = (f for f in access.frames if f.src == H4)
-    assert (arp.dst, arp.type) == (H1, ARP)
+        arp, nd = (access.first(lambda f, kind=kind: f.src == H4 and f.type == kind) for kind in (ARP, IPV6))
+    assert arp.dst == H1
     assert struct.unpack("!HHBBH", arp.payload[:8]) == (1, IPV4, 6, 4, 2)
     sender, target = (ipaddress.IPv4Address(address).packed for address in ("192.0.2.13", "192.0.2.10"))
     assert arp.payload[8:28] == octets(H4) + sender + octets(H1) + target
@@ -340,14 +388,13 @@ def test_what_nobody_knows_goes_nowhere(static_nd):
     assert [f.src for f in heard if f.src != H1] == [H4]
 
 
-def test_reach_under_static_nd(static_nd, open_host):
-    open_host()
-    check_reach(static_nd, "br100")
+def test_reach_under_static_nd(static_nd):
+    with opened(static_nd):
+        check_reach(static_nd, "br100")
 
 
 # unicast-routing
 
-H1_OF, H4_OF = {6: "2001:db8:ff::10", 4: "192.0.2.10"}, {6: "2001:db8:ff::13", 4: "192.0.2.13"}
 S1_MAC, S3_MAC = "02:00:00:00:00:01", "02:00:00:00:00:03"
 BIG = 1700  # octets: an MTU above the segment's, of endpoint and access port, so that the VTEP and not the cable has to judge
 
@@ -359,12 +406,6 @@ def router_error(frame):
         return None
     wrong = found.payload[0] in (3, 11) if found.protocol == ICMP4 else found.payload[0] < 128
     return found if wrong else None
-
-
-def both_ways(frames, near, far):
-    """The one tunnelled echo request from near to far and the reply, each as tunnel packet and inner packet."""
-    found = [(through, echo(through.inner)) for through in map(tunnel, frames) if through]
-    return [(through, inner) for through, inner in found if inner and {inner.src, inner.dst} == {near, far}]
 
 
 def check_route(lab, family, underlay):
@@ -407,7 +448,7 @@ def test_too_large_a_packet_is_answered_by_the_own_vtep(big_frames, family, head
     far = H4_OF[family]
     with Capture(big_frames, "h1", "eth0") as access, Capture(big_frames, "s1", "eth0") as underlay:
         assert told in big_frames.ping("h1", far, "-M do", f"-s {1600 - headers}")
-        error = next(filter(None, map(router_error, access.until(router_error))))
+        error = router_error(access.first(router_error))
         # What fits passes, and nothing of the larger packet came before it.
         assert " 0% packet loss" in big_frames.ping("h1", far, "-M do", f"-s {1500 - headers}")
         passed = both_ways(underlay.until(tunnelled_echo, times=2), H1_OF[family], far)
@@ -421,7 +462,7 @@ def test_too_large_a_packet_is_answered_by_the_own_vtep(big_frames, family, head
 def test_a_traceroute_shows_both_vteps(routing, family, hops, vtep):
     with Capture(routing, "h1", "eth0") as access:
         assert " 0 received" in routing.ping("h1", H4_OF[family], f"-t {hops}")
-        error = next(filter(None, map(router_error, access.until(router_error))))
+        error = router_error(access.first(router_error))
     assert error.payload[:2] == bytes([{6: 3, 4: 11}[family], 0])
     assert error.src == vtep[family]
 
@@ -434,42 +475,3 @@ def test_reach_under_routing(routing):
 def test_a_route_leads_into_a_tunnel_over_ipv4(lab, family):
     lab.become("unicast-routing", underlay=4)
     check_route(lab, family, underlay=4)
-
-
-# unicast-static-rsc
-
-FAR_OF = {6: "2001:db8:fe::13", 4: "198.51.100.13"}  # H4 in a subnet of its own
-H1_GATEWAY, H4_GATEWAY = "02:00:00:00:00:01", "02:00:00:00:00:02"
-
-
-@pytest.mark.parametrize("family", [6, 4])
-def test_a_short_circuit_goes_straight_to_the_vtep_of_the_destination(rsc, family):
-    near, far = H1_OF[family], FAR_OF[family]
-    with Capture(rsc, "s1", "eth0") as underlay, Capture(rsc, "h4", "eth0") as access:
-        assert " 0% packet loss" in rsc.ping("h1", far, "-t 64")
-        # These two and no third: S2, who would get a flooded frame too, gets none.
-        (request, asked), (reply, answered) = both_ways(underlay.until(tunnelled_echo, times=2), near, far)
-        ends = [f[:2] for f in access.until(echo, times=2) if echo(f)]
-    assert request.outer[:3] == (S1[6], S3[6], HOPS)
-    assert reply.outer[:3] == (S3[6], S1[6], HOPS)
-    assert request.vni == reply.vni == VNI
-    # H1 sent to its gateway; the frame goes on as if the gateway had sent it, but with the hop limit that it had.
-    assert request.inner[:2] == (H4, H1_GATEWAY)
-    assert reply.inner[:2] == (H1, H4_GATEWAY)
-    assert asked[:4] == (near, far, 64, REQUEST[family])
-    assert answered[:4] == (far, near, 64, REPLY[family])
-    assert ends == [(H4, H1_GATEWAY), (H4_GATEWAY, H4)]
-
-
-def test_there_is_no_router(rsc):
-    """Nothing has the gateways' addresses, and nothing leads to their VTEP."""
-    for host in ("s1", "s2", "s3"):
-        assert "2001:db8:99::1" not in rsc.run(host, "ip -6 addr; ip -6 route show table all")
-    everything = "".join(rsc.run(host, "ip addr") for host in ("s1", "s2", "s3", "h1", "h2", "h3", "h4"))
-    gateways = (H1_GATEWAY, H4_GATEWAY, "2001:db8:ff::1/", "2001:db8:fe::1/", "192.0.2.1/", "198.51.100.1/")
-    assert [address for address in gateways if address in everything] == []
-
-
-def test_reach_under_rsc(rsc, open_host):
-    open_host()
-    check_reach(rsc, "br100")
