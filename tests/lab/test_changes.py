@@ -135,7 +135,7 @@ def changed(fabric, variant, **words):
 
 ROWS = {  # task and lines a VTEP, for an endpoint that comes or goes behind another one, and behind the VTEP itself
     "unicast-static-nd": {"Set the forwarding entries": (1, 0), "Set the neighbours": (2, 0)},
-    "unicast-routing": {"Set the neighbours": (3, 2), "Set the routes": (2, 2)},
+    "unicast-routing": {"Set the neighbours": (4, 2), "Set the routes": (2, 2)},
 }
 
 

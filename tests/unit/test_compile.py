@@ -238,8 +238,11 @@ def test_routing_by_hand():
         "2001:db8:ff::13/128 dev eth1",
     ]
     assert plan["overlay"]["neighbors"]["table"].splitlines() == [
+        "192.0.2.10 dev eth1 proxy",
         "192.0.2.10 dev vxlan100 lladdr 02:00:00:00:00:01 nud permanent",
+        "192.0.2.11 dev eth1 proxy",
         "192.0.2.11 dev vxlan100 lladdr 02:00:00:00:00:02 nud permanent",
+        "192.0.2.12 dev eth1 proxy",
         "192.0.2.12 dev vxlan100 lladdr 02:00:00:00:00:02 nud permanent",
         "192.0.2.13 dev eth1 lladdr 50:54:33:00:00:04 nud permanent",
         "2001:db8:ff::10 dev eth1 proxy",

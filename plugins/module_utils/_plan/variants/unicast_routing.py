@@ -99,9 +99,10 @@ def vxlan(fabric, segment, vtep):
 
 
 def neighbors(fabric, segment, vtep, ports):
-    """Where a frame goes behind the tunnel, the endpoints' own MACs, and for whom each port answers ND.
+    """Where a frame goes behind the tunnel, the endpoints' own MACs, and for whom each port answers ARP and ND.
 
-    IPv4 needs no rows for the last: proxy_arp answers for what a route leads to by another device.
+    proxy_arp would do for IPv4 without rows, but it answers for whatever the host has a route to: with a default route for
+    every address, and so for ones that nobody has.
     """
     for endpoint in fabric.members(segment):
         peer = fabric.vteps[endpoint.vtep]
@@ -109,8 +110,7 @@ def neighbors(fabric, segment, vtep, ports):
         for address in endpoint.addresses:
             # The host has no address on its ports to ask from, and the inventory knows.
             yield overlay.neighbor(address, port or segment.vxlan, endpoint.mac if port else peer.mac)
-            if values.family(address) == 6:
-                yield from (f"{address} dev {name} proxy" for name in ports if name != port)
+            yield from (f"{address} dev {name} proxy" for name in ports if name != port)
 
 
 def routes(fabric, segment, vtep):
@@ -150,7 +150,6 @@ def sysctls(vtep, segment, ports):
     if not single:
         yield "net/ipv6/conf/all/forwarding", "1"
     for dev in ports:
-        yield f"net/ipv4/conf/{dev}/proxy_arp", "1"
         yield f"net/ipv6/conf/{dev}/proxy_ndp", "1"
         yield f"net/ipv4/neigh/{dev}/proxy_delay", "0"
         yield f"net/ipv6/neigh/{dev}/proxy_delay", "0"
