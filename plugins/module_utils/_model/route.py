@@ -219,8 +219,9 @@ class Operation:
 # Reading what the user wrote
 
 
-def from_table(text, tables=TABLES, absent=False):
+def from_table(text, tables=None, absent=False):
     """Routes from text in the words of `ip route`. Raises InputError with every fault, each with its line."""
+    tables = TABLES if tables is None else tables
     faults = Faults()
     number = row_names(text)
     wanted = Wanted()
@@ -244,8 +245,9 @@ def from_table(text, tables=TABLES, absent=False):
     return _checked(wanted, number, faults)
 
 
-def from_entries(entries, tables=TABLES, absent=False):
+def from_entries(entries, tables=None, absent=False):
     """Routes from a list of dictionaries. Raises InputError with every fault."""
+    tables = TABLES if tables is None else tables
     faults = Faults()
     wanted = Wanted()
     seen, bad = {}, {}
