@@ -77,6 +77,7 @@ def compile_vtep(fabric, vtep):
                 (segment.vni, peer.mac, fabric.local(peer))
                 for segment in segments
                 for peer in fabric.peers(segment, vtep)
+                if fabric.attached(segment, peer)
             ),
         },
     }
