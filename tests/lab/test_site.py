@@ -17,7 +17,7 @@ VTEPS = ("s1", "s2", "s3")
 VARIANTS = (
     "multicast", "unicast-static-flood", "unicast-static-l2", "unicast-static-nd", "unicast-static-rsc", "unicast-routing",
 )  # fmt: skip
-LIVE = set(VARIANTS[:3])  # between these the kernel changes a VXLAN device in place
+LIVE = set(VARIANTS[:3])  # between these the kernel changes a VXLAN device in place, but for the way out of multicast
 
 
 def circuit(names):
@@ -180,7 +180,7 @@ def test_conversion_leaves_nothing(fabric, old, new):
     fabric.losses[f"{old} to {new}"] = {"IPv6": six.lost, "IPv4": four.lost, "sent": six.sent}
     assert six.lost < six.sent
     assert four.lost < four.sent
-    if {old, new} <= LIVE:
+    if {old, new} <= LIVE and old != "multicast":
         assert six.lost == four.lost == 0
 
 
