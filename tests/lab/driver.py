@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -76,3 +77,19 @@ class Ping:
         told = self.process.communicate(timeout=10)[0].replace(",", "").split()
         self.sent = int(told[told.index("packets") - 1])
         self.lost = self.sent - int(told[told.index("received") - 1])
+
+
+def surprises(done, predicted):
+    """What a run changed otherwise than predicted, line by line. Left out are a bridge's MAC address, which is the lowest of its
+    ports', and rows that a device made anew has learned from the pings before its own are set."""
+    return sorted(told(done) ^ told(predicted))
+
+
+def told(changes):
+    lines = {
+        (*key, side, re.sub(r"(br\d+ address) \S+", r"\1", line))
+        for key, diff in changes.items()
+        for side in ("before", "after")
+        for line in diff[side].splitlines()
+    }
+    return {line for line in lines if not line[-1].endswith(" self dynamic")}

@@ -8,7 +8,7 @@ and b2 are those of a1 and a2.
 import json
 
 import pytest
-from driver import Fabric, Ping
+from driver import Fabric, Ping, surprises
 
 VARIANTS = (
     "multicast", "unicast-static-flood", "unicast-static-l2", "unicast-static-nd", "unicast-static-rsc", "unicast-routing",
@@ -127,9 +127,8 @@ def changed(fabric, variant, **words):
     predicted = fabric.site(variant, "--check")
     with Ping(fabric, "a1", ADDRESSES[2][0]) as six, Ping(fabric, "a1", ADDRESSES[2][1]) as four:
         done = fabric.site(variant)
-    assert done == predicted
+    assert surprises(done, predicted) == []
     assert (six.lost, four.lost) == (0, 0), f"of {six.sent} pings"
-    assert fabric.site(variant) == {}
     return lines(done)
 
 

@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import pytest
-from driver import ROOT, Fabric, Ping
+from driver import ROOT, Fabric, Ping, surprises
 
 VTEPS = ("s1", "s2", "s3")
 VARIANTS = (
@@ -125,22 +125,6 @@ def fabric(tmp_path_factory):
         yield fabric
     finally:
         fabric.play("playbooks/lab_down.yml")
-
-
-def surprises(done, predicted):
-    """What a run changed otherwise than predicted, line by line. Left out are a bridge's MAC address, which is the lowest of its
-    ports', and rows that a device made anew has learned from the pings before its own are set."""
-    return sorted(told(done) ^ told(predicted))
-
-
-def told(changes):
-    lines = {
-        (*key, side, re.sub(r"br100 address \S+", "br100 address", line))
-        for key, diff in changes.items()
-        for side in ("before", "after")
-        for line in diff[side].splitlines()
-    }
-    return {line for line in lines if not line[-1].endswith(" self dynamic")}
 
 
 def test_an_unknown_variant_is_refused_and_the_known_are_named(fabric):
