@@ -156,7 +156,7 @@ def test_an_endpoint_comes_and_goes(fabric, variant):
             assert all(MACS[3] in row or any(address in row for address in ADDRESSES[3]) for row in rows)
 
 
-@pytest.mark.parametrize("variant", ["unicast-static-nd", "unicast-routing"])
+@pytest.mark.parametrize("variant", ["unicast-routing"])
 def test_a_segment_comes_and_goes(fabric, variant):
     only_a = {"segments": (A,), "endpoints": ("a1", "a2", "a3")}
     fabric.know(**only_a)

@@ -5,7 +5,6 @@ turns into every other, a killed run is completed by the next, and teardown leav
 
 import json
 import os
-import re
 import signal
 import subprocess
 import time
