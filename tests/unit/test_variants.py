@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each variant is whole: a role, a Molecule scenario, a place in the tour through all of them, a chapter and a line in the README."""
+"""Each variant is whole: a role, a Molecule scenario, a place in the tour through all of them, a page and a line in the README."""
 
 from itertools import combinations
 from pathlib import Path
@@ -19,7 +19,10 @@ def test_a_variant_is_whole(variant):
     assert (role / "meta" / "argument_specs.yml").exists()
     scenario = yaml.safe_load((ROOT / "molecule" / variant / "molecule.yml").read_text())
     assert scenario["scenario"]["name"] == variant
-    assert f"\n## {variant}\n" in (ROOT / "docs" / "variants.md").read_text()
+    page = (ROOT / "docs" / "variants" / f"{variant}.md").read_text()
+    for chapter in ("When to pick it", "What it costs", "What breaks", "In the kernel"):
+        assert f"\n## {chapter}\n" in page
+    assert f"\n| [{variant}](variants/{variant}.md) |" in (ROOT / "docs" / "variants.md").read_text()
     assert f"\n| `{variant}` |" in (ROOT / "README.md").read_text()
 
 
