@@ -209,7 +209,7 @@ frr:
       elements: str
       sample: [ospf6d, ospfd, watchfrr, zebra]
     switches:
-      description: Whether /etc/frr/daemons is there, which says what runs.
+      description: Whether /etc/frr/daemons is there, which says what runs. Null for a user who may not know.
       type: bool
 writable:
   description: >-

@@ -593,6 +593,21 @@ def test_a_row_that_gets_lost_is_noticed(monkeypatch):
         run(f"{MAC}\n50:54:33:00:00:02", resource=resource, state="absent")
 
 
+def test_a_row_that_goes_may_come_back_as_a_learned_one():
+    """What the next frame teaches the kernel is no row that has stayed."""
+
+    class Busy(kernel.Fdb):
+        def write(self, operation, device):
+            super().write(operation, device)
+            if operation.kind == model.DELETE:
+                sh(f"bridge fdb add {MAC} dev vxlan100 dst {A} self dynamic")
+
+    run(f"{MAC} dst {A}")
+    resource = FdbResource()
+    resource.kernel = Busy()
+    assert run("", resource=resource, purge="owned").result["rows"]["removed"] == 1
+
+
 def test_the_filter_lets_everything_through_that_is_not_as_wanted():
     """Each answer that differs by one thing must reach us, and none that is as wanted."""
     device = kernel.Fdb().device("vxlan100")

@@ -66,7 +66,7 @@ def facts():
             "executable": sys.executable,
             "pyroute2": _version_of("pyroute2"),
         },
-        "frr": {"daemons": frr_daemons(), "switches": (ETC_FRR / "daemons").exists()},
+        "frr": {"daemons": frr_daemons(), "switches": there(ETC_FRR / "daemons")},
         "writable": {path: not found for path, found in obstacles.items()},
         "obstacles": {path: found for path, found in obstacles.items() if found},
         "uid": os.geteuid(),
@@ -156,11 +156,19 @@ def frr_daemons():
 
 
 def written():
-    """The directories and files that the collection writes, those of them that are there."""
+    """The directories and files that the collection writes, those of them that are there and that this user may know of."""
     files = [ETC_FRR / name for name in REPLACED]
     if RECORDS.is_dir():
         files += sorted(RECORDS.glob("*.json"))
-    return [path for path in (*WRITTEN, *map(str, files)) if Path(path).exists()]
+    return [path for path in (*WRITTEN, *map(str, files)) if there(Path(path))]
+
+
+def there(path):
+    """Whether a path is there; None where this user may not know."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return None
 
 
 def obstacle(path):

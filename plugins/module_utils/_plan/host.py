@@ -84,7 +84,7 @@ def _frr(facts, daemons):
     for daemon in daemons:
         if daemon not in has:
             yield f"this FRR has no {daemon}: install a package of FRR with /usr/lib/frr/{daemon}"
-    if not facts["frr"]["switches"]:
+    if facts["frr"]["switches"] is False:
         yield (
             "/etc/frr/daemons is not there: apt-get install --reinstall -o DPkg::Options::=--force-confmiss frr, "
             "or write which daemons run"
