@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from driver import ROOT, Fabric, Ping, surprises
@@ -82,28 +83,30 @@ systemctl list-units --type=service --state=running --no-pager --no-legend --pla
 """
 
 
+def on_all(look):
+    """{VTEP: what look(host) finds}. Looking takes seconds, so it is done on all of them at once."""
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(VTEPS, pool.map(look, VTEPS)))
+
+
 def overlay(fabric):
     """What a variant puts into each host, as other people's tools tell it."""
-    found = {}
-    for host in VTEPS:
+
+    def look(host):
         devices = json.loads(fabric.run(host, "ip -j -d link show"))
         kept = {
             # What iproute2 tells of a bridge beside this is its spanning tree's timers and addresses.
-            d["ifname"]: (
-                d.get("master"),
-                d.get("ifalias"),
-                d["mtu"],
-                kind == "vxlan" and d["linkinfo"]["info_data"],
-            )
+            d["ifname"]: (d.get("master"), d.get("ifalias"), d["mtu"], kind == "vxlan" and d["linkinfo"]["info_data"])
             for d in devices
             if (kind := d.get("linkinfo", {}).get("info_kind")) in ("vxlan", "bridge")
         }
-        found[host] = (kept, sorted(fabric.run(host, STATE).splitlines()))
-    return found
+        return kept, sorted(fabric.run(host, STATE).splitlines())
+
+    return on_all(look)
 
 
 def snapshot(fabric):
-    return {host: sorted(fabric.run(host, SNAPSHOT).splitlines()) for host in VTEPS}
+    return on_all(lambda host: sorted(fabric.run(host, SNAPSHOT).splitlines()))
 
 
 def differences(found, wanted):
@@ -151,9 +154,8 @@ def test_the_tour_goes_from_each_variant_to_each_other():
 
 @pytest.mark.parametrize(("old", "new"), list(zip(TOUR, TOUR[1:])))
 def test_conversion_leaves_nothing(fabric, old, new):
-    """Of the two directions of a pair, the first is also predicted by check mode."""
-    turns = list(zip(TOUR, TOUR[1:]))
-    foretold = turns.index((old, new)) < turns.index((new, old))
+    """The first way into each variant is also predicted by check mode."""
+    foretold = new not in fabric.states
     predicted = foretold and fabric.site(new, "--check")
     with Ping(fabric, "h1", "2001:db8:ff::11") as six, Ping(fabric, "h1", "192.0.2.11") as four:
         done = fabric.site(new)
