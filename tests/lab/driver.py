@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -16,14 +17,15 @@ PROGRAM = ROOT / "roles" / "lab" / "files" / "lab.py"
 class Fabric:
     """A lab of a prefix of its own, and the playbooks that build a fabric on it."""
 
-    def __init__(self, directory, inventory=ROOT / "inventories" / "lab"):
+    def __init__(self, directory, *inventories):
         self.prefix = f"t{uuid.uuid4().hex[:8]}"
-        self.inventory = inventory
+        self.inventories = inventories or (ROOT / "inventories" / "lab",)
         self.record = directory / "record.json"
 
     def command(self, *arguments):
         playbook = Path(sys.executable).parent / "ansible-playbook"
-        return [str(playbook), "-i", str(self.inventory), "-e", f"lab_prefix={self.prefix}", *arguments]
+        sources = [f"--inventory={inventory}" for inventory in self.inventories]
+        return [str(playbook), *sources, "-e", f"lab_prefix={self.prefix}", *arguments]
 
     def environment(self):
         return {
@@ -77,6 +79,67 @@ class Ping:
         told = self.process.communicate(timeout=10)[0].replace(",", "").split()
         self.sent = int(told[told.index("packets") - 1])
         self.lost = self.sent - int(told[told.index("received") - 1])
+
+
+SEND = r"""
+import socket, struct, sys, threading, time
+number, ended = 0, threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+    raw.bind(("eth0", 0))
+    head = b"\xff" * 6 + raw.getsockname()[4] + b"\x88\xb5"
+    while not ended.is_set():
+        raw.send(head + struct.pack("!Q", number) + bytes(86))
+        number += 1
+        time.sleep(0.01)
+print(number)
+"""
+
+HEAR = r"""
+import json, socket, struct, sys, threading, time
+heard, ended = [], threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88B5)) as raw:
+    raw.bind(("eth0", 0x88B5))
+    raw.settimeout(0.1)
+    print("ready", flush=True)
+    while not ended.is_set():
+        try:
+            heard.append(struct.unpack_from("!Q", raw.recv(256), 14)[0])
+        except socket.timeout:
+            pass
+print(json.dumps(heard))
+"""
+
+
+class Broadcasts:
+    """Numbered broadcasts of one endpoint, 100 a second, from `with` on until its end. Afterwards for each other endpoint:
+    `lost`, how many it did not hear; `gap`, the most in a row; `twice`, how many it heard more than once."""
+
+    def __init__(self, fabric, source, *others):
+        self.fabric, self.source, self.others = fabric, source, others
+
+    def _python(self, host, program):
+        command = [sys.executable, PROGRAM, "shell", self.fabric.prefix, host, "python3", "-c", program]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        self.hearing = {host: self._python(host, HEAR) for host in self.others}
+        for process in self.hearing.values():
+            assert process.stdout.readline() == "ready\n"
+        self.sending = self._python(self.source, SEND)
+        return self
+
+    def __exit__(self, *error):
+        self.sent = int(self.sending.communicate(timeout=10)[0])
+        time.sleep(0.3)
+        self.lost, self.gap, self.twice = {}, {}, {}
+        for host, process in self.hearing.items():
+            heard = json.loads(process.communicate(timeout=10)[0])
+            numbers = sorted(set(heard))
+            self.lost[host] = self.sent - len(numbers)
+            self.gap[host] = max(b - a - 1 for a, b in zip([-1, *numbers], [*numbers, self.sent]))
+            self.twice[host] = len(heard) - len(numbers)
 
 
 def surprises(done, predicted):

@@ -82,7 +82,7 @@ def inventory(endpoints=("a1", "a2", "a3", "b1", "b2"), segments=(A, B), vteps=(
 
 class Tenants(Fabric):
     def know(self, **words):
-        self.inventory.write_text(json.dumps(inventory(**words)))
+        self.inventories[0].write_text(json.dumps(inventory(**words)))
 
 
 @pytest.fixture(scope="module")
