@@ -1,0 +1,459 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""/etc/vxrd.conf and /etc/vxsnd.conf: keys, defaults, and which may change while the daemon runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import stat
+from collections import namedtuple
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from .._model.errors import InputError
+from . import ini
+
+SHORTEST_KEY = 16  # octets of the file that auth_key_file names
+_TRUE, _FALSE = ("1", "on", "yes", "true"), ("0", "off", "no", "false")
+_LEVELS = {"WARN": "WARNING", "FATAL": "CRITICAL", "NOTSET": "DEBUG"}  # Python's other names of them
+_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_-][A-Za-z0-9._-]*")
+_HOST_PORT = re.compile(r"\[([^]]+)\](?::(.*))?|([^:]*)(?::([^:]*))?")
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+class Server(namedtuple("Server", "host port")):
+    """(packed address, port)"""
+
+    def __str__(self):
+        host = shown_address(self.host)
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+
+class Prefix(namedtuple("Prefix", "network length")):
+    """(packed network, prefix length)"""
+
+    def __str__(self):
+        return f"{shown_address(self.network)}/{self.length}"
+
+
+# --- what a value may be -------------------------------------------------------------------------------------------
+
+
+def number(low, high):
+    def parse(text):
+        try:
+            found = int(text, 10)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a whole number; write {low} to {high}") from None
+        if not low <= found <= high:
+            raise ValueError(f"{text!r} is out of range; write {low} to {high}")
+        return found
+
+    return parse
+
+
+def seconds(low, high):
+    def parse(text):
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text) or not low <= float(text) <= high:
+            raise ValueError(f"{text!r} is not a time in seconds; write {low} to {high}")
+        return float(text)
+
+    return parse
+
+
+def truth(text):
+    found = text.lower()
+    if found not in _TRUE + _FALSE:
+        raise ValueError(f"{text!r} is neither true nor false; write true or false")
+    return found in _TRUE
+
+
+def word(*allowed):
+    def parse(text):
+        if text.lower() not in allowed:
+            raise ValueError(f"{text!r} is unknown; write {', '.join(allowed[:-1])} or {allowed[-1]}")
+        return text.lower()
+
+    return parse
+
+
+def level(text):
+    found = _LEVELS.get(text.upper(), text.upper())
+    if found not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
+        raise ValueError(f"{text!r} is not a log level; write DEBUG, INFO, WARNING, ERROR or CRITICAL")
+    return found
+
+
+def path(text):
+    if "\n" in text or "\0" in text:
+        raise ValueError(f"{text!r} is not a file name; write it on one line")
+    return str(Path(text).absolute())
+
+
+def logdest(text):
+    return text if text in ("syslog", "stdout") else path(text)
+
+
+def dev(text):
+    if not re.fullmatch(r"[^\s/:]{1,15}", text):
+        raise ValueError(f"{text!r} is not a device name; write 1 to 15 characters without blanks, '/' or ':'")
+    return text
+
+
+def anything(text):
+    return text
+
+
+def packed(text):
+    """A literal address as packed bytes, else None."""
+    for family in FAMILIES.values():
+        try:
+            return socket.inet_pton(family, text)
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def shown_address(address):
+    """A packed address as text."""
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
+
+
+def address(text):
+    """The address of a literal or of a name: its first IPv4 one, as upstream, else its first IPv6 one."""
+    found = packed(text)
+    if found is None:
+        found = _resolved(text)
+    mapped = len(found) == 16 and found[:12] == bytes(10) + b"\xff\xff"
+    if mapped or found[0] == 0xFF or (len(found) == 4 and found[0] >> 4 >= 0xE):
+        raise ValueError(f"{text!r} is not an address that one host can have; write a unicast one")
+    if len(found) == 16 and found[0] == 0xFE and found[1] >> 6 == 2:
+        raise ValueError(f"{text!r} means something on one link only; write an address that is routed")
+    return found
+
+
+def _resolved(name):
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not an address; write one such as 192.0.2.1 or 2001:db8::1, blanks between two")
+    try:
+        answers = socket.getaddrinfo(name, None, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError) as error:
+        words = getattr(error, "strerror", None) or str(error)
+        raise ValueError(f"{name!r} is not found ({words}); write an address") from None
+    for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
+        for one in answers:
+            if one[0] == family:
+                return socket.inet_pton(family, one[4][0].partition("%")[0])[:size]
+    raise ValueError(f"{name!r} has no address; write one")
+
+
+def addresses(text):
+    """{family: packed} of at most one address of each family; 0.0.0.0 and :: stand for none."""
+    found = {}
+    for one in text.split():
+        made = address(one)
+        family = 4 if len(made) == 4 else 6
+        if family in found:
+            raise ValueError(f"{text!r} is two addresses of IPv{family}; write one of each family at most")
+        found[family] = made
+    if not found:
+        raise ValueError("is empty; write an address or leave the key out")
+    return {family: made for family, made in found.items() if any(made)}
+
+
+def servers(port_needed=False):
+    """A parser of `host[:port] ...`; port None stands for vxfld_port. An IPv6 address with a port is written in brackets."""
+
+    def parse(text):
+        found = []
+        for one in text.split():
+            literal = packed(one)
+            match = _HOST_PORT.fullmatch(one)
+            if not literal and not match:
+                raise ValueError(
+                    f"{one!r} is not host[:port]; write an IPv6 address with a port like [2001:db8::1]:10001"
+                )
+            host, port = (one, None) if literal else (match[1] or match[3], match[2] if match[1] else match[4])
+            if port is None and port_needed:
+                raise ValueError(f"{one!r} is without a port; write host:port")
+            made = address(host)
+            if not any(made):
+                raise ValueError(f"{one!r} is not a host; write the address of a service node")
+            made = Server(made, None if port is None else _port(port))
+            if made not in found:
+                found.append(made)
+        return tuple(found)
+
+    return parse
+
+
+def prefixes(text):
+    """((packed network, prefix length), ...)"""
+    found = []
+    for one in text.split():
+        head, slash, tail = one.partition("/")
+        network = packed(head)
+        bits = 8 * len(network or b"")
+        if network is None or (slash and not (tail.isascii() and tail.isdigit() and int(tail) <= bits)):
+            raise ValueError(
+                f"{one!r} is not a prefix; write it like 192.0.2.0/24 or 2001:db8::/32, blanks between two"
+            )
+        length = int(tail) if slash else bits
+        whole = int.from_bytes(network, "big")
+        if whole & ((1 << bits - length) - 1):
+            raise ValueError(f"{one!r} has bits behind its prefix length; write the network's own address")
+        found.append((network, length))
+    return tuple(found)
+
+
+_port = number(1, 65535)
+
+# --- the keys ------------------------------------------------------------------------------------------------------
+
+
+def key(parse, default, live=False, empty=False, used=True):
+    """A key of the file. live: may change while the daemon runs. empty: may be given without a value. used: has an effect."""
+    metadata = {"parse": parse, "live": live, "empty": empty, "used": used}
+    if isinstance(default, (dict, list)):
+        return field(default_factory=type(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Common:
+    """[common] of both files."""
+
+    src_ip: dict = key(addresses, {})  # {family: packed}; without an entry the kernel chooses
+    svcnode_ip: dict = key(addresses, {})
+    vxfld_port: int = key(_port, 10001)
+    holdtime: int = key(number(1, 65534), 90, live=True)  # 65535 stands for static entries
+    max_packet_size: int = key(number(128, 65535), 1500)
+    node_id: int | None = key(number(1, (1 << 64) - 1), None)  # None: derived from the machine id
+    loglevel: str = key(level, "INFO", live=True)
+    logdest: str = key(logdest, "syslog")
+    logfilesize: int = key(number(0, 1 << 40), 512000)
+    logbackupcount: int = key(number(0, 10000), 14)
+    pidfile: str = key(path, None)
+    udsfile: str = key(path, None)
+    allow: tuple = key(prefixes, (), live=True, empty=True)  # ((packed network, prefix length), ...); none: all hosts
+    auth_key_file: str | None = key(path, None, live=True)
+    concurrency: str = key(anything, "1000", empty=True, used=False)
+    eventlet_backdoor_port: str = key(anything, "9000", empty=True, used=False)
+    debug: str = key(anything, "false", empty=True, used=False)
+    auth_key: bytes | None = field(default=None, repr=False)  # what auth_key_file holds
+
+
+@dataclass(frozen=True)
+class Vxrd(Common):
+    pidfile: str = key(path, "/var/run/vxrd.pid")
+    udsfile: str = key(path, "/var/run/vxrd.sock")
+    svcnode_ip: dict = key(addresses, {}, live=True)
+    head_rep: bool = key(truth, True)
+    refresh_rate: int = key(number(1, 65534), 3, live=True)  # refreshes a holdtime
+    config_check_rate: int = key(number(1, 1 << 31), 60, live=True)
+    lost_contact: str = key(word("flush", "keep"), "flush", live=True)
+    statedir: str = key(path, "/run/vxrd")
+
+
+@dataclass(frozen=True)
+class Vxsnd(Common):
+    pidfile: str = key(path, "/var/run/vxsnd.pid")
+    udsfile: str = key(path, "/var/run/vxsnd.sock")
+    svcnode_peers: tuple = key(servers(), (), live=True, empty=True)  # ((packed, port), ...)
+    enable_vxlan_listen: bool = key(truth, True)
+    install_svcnode_ip: bool = key(truth, False)
+    age_check: int = key(number(1, 1 << 31), 90, live=True)
+    vxlan_port: int = key(_port, 4789)
+    vxlan_listen_port: int | None = key(_port, None)
+    vxlan_dest_port: int | None = key(_port, None)
+    receive_queue: int = key(number(0, 1 << 30), 131072)
+    sync_targets: int = key(number(0, 10000), 1, live=True)
+    sync_from_proxy: bool = key(truth, False, live=True)
+    area: int | None = key(number(0, (1 << 32) - 1), None)
+    proxy_id: str | None = key(anything, None, empty=True, used=False)
+    vxfld_proxy_servers: tuple = key(servers(port_needed=True), (), live=True, empty=True)
+    refresh_proxy_servers: bool = key(truth, False, live=True)
+    proxy_local_only: bool = key(truth, True, live=True)
+    enable_flooding: bool = key(truth, True, live=True)
+    no_flood: bool = key(truth, False)  # option -R: no replication
+    replicate: str = key(word("auto", "kernel", "process"), "auto")
+    svcnode_dev: str = key(dev, "lo")
+    statedir: str = key(path, "/run/vxsnd")
+    push: bool = key(truth, True, live=True)
+    drain: float = key(seconds(0, 60), 1.0, live=True)
+    static_file: str | None = key(
+        path, None, live=True
+    )  # lines `VNI ADDRESS`; replaces all static entries at start and reload
+
+    @property
+    def listen_port(self):
+        return self.vxlan_listen_port or self.vxlan_port
+
+    @property
+    def dest_port(self):
+        return self.vxlan_dest_port or self.vxlan_port
+
+
+KINDS = {"vxrd": Vxrd, "vxsnd": Vxsnd}
+_COMMON = {one.name for one in fields(Common)}
+
+
+def keys(cls):
+    """{key: its field}"""
+    return {one.name: one for one in fields(cls) if one.metadata}
+
+
+def section(kind, name):
+    return "common" if name in _COMMON else kind
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def load(kind, file, overrides=None):
+    """(settings, warnings) of a file, FILE.override on top, and texts from the command line on top of that.
+
+    Raises InputError with every fault.
+    """
+    cls = KINDS[kind]
+    known, faults, warnings, parsed, places = keys(cls), [], [], {}, {}
+    found = []
+    for name in (file, f"{file}.override"):
+        values, broken = ini.read(name)
+        faults += broken
+        # [DEFAULT] is for all sections and gives way to them.
+        for value in sorted(values, key=lambda one: one.section != "DEFAULT"):
+            if _belongs(kind, known, value, f"{name}:{value.line}", warnings):
+                found.append((f"{name}:{value.line}: [{value.section}] {value.key}", value))
+    for name, text in (overrides or {}).items():
+        found.append((f"command line: {name}", ini.Value("", name, text, 0, 0)))
+    for where, value in found:
+        places[value.key] = where
+        try:
+            parsed[value.key] = _parse(known[value.key], value.text)
+        except ValueError as error:
+            faults.append(f"{where}: {error}{_hint(value)}")
+        if not known[value.key].metadata["used"]:
+            warnings.append(f"{where}: is known and has no effect here")
+    settings, more = _finish(kind, cls(**parsed), places)
+    if faults or more:
+        raise InputError(faults + more)
+    return settings, warnings
+
+
+def _belongs(kind, known, value, where, warnings):
+    if value.section not in ("common", "DEFAULT", kind):
+        if value.section not in KINDS:
+            warnings.append(f"{where}: [{value.section}] is not a known section; known are [common] and [{kind}]")
+        return False
+    if value.key not in known:
+        warnings.append(f"{where}: [{value.section}] {value.key}: is not a known key; it has no effect")
+        return False
+    right = section(kind, value.key)
+    if value.section not in ("DEFAULT", right):
+        warnings.append(f"{where}: [{value.section}] {value.key}: has no effect here; write it into [{right}]")
+        return False
+    return True
+
+
+def _parse(one, text):
+    if not text and not one.metadata["empty"]:
+        raise ValueError("'' is no value; write one or leave the key out")
+    return one.metadata["parse"](text)
+
+
+def _hint(value):
+    if value.last > value.line:
+        return f" (the value goes on to line {value.last}, since an indented line continues the one above it)"
+    return " (a remark within a line begins with ` ;`, or goes on a line of its own)" if "#" in value.text else ""
+
+
+def _finish(kind, settings, where):
+    """(settings with what follows from several keys, faults of keys that do not go together)"""
+    faults = []
+
+    def fault(name, message):
+        faults.append(f"{where.get(name) or f'[{section(kind, name)}] {name}'}: {message}")
+
+    if kind == "vxrd" and settings.refresh_rate > settings.holdtime:
+        fault(
+            "refresh_rate",
+            f"'{settings.refresh_rate}' is more than one a second; write holdtime ({settings.holdtime}) at most",
+        )
+    if kind == "vxsnd":
+        peers = tuple(Server(host, port or settings.vxfld_port) for host, port in settings.svcnode_peers)
+        settings = replace(settings, svcnode_peers=peers)
+        if settings.install_svcnode_ip and not settings.svcnode_ip:
+            fault("install_svcnode_ip", "'true' is without an address to install; write svcnode_ip")
+        if settings.enable_vxlan_listen and settings.listen_port == settings.vxfld_port:
+            fault("vxfld_port", f"'{settings.vxfld_port}' is the port of VXLAN too; write another one")
+    try:
+        key_file = settings.auth_key_file
+        settings = replace(settings, auth_key=_read_key(key_file) if key_file else None)
+    except ValueError as error:
+        fault("auth_key_file", str(error))
+    return settings, faults
+
+
+def _read_key(file):
+    """The key in a file, without white space around it."""
+    try:
+        with open(file, "rb") as opened:
+            mode = os.fstat(opened.fileno()).st_mode
+            found = opened.read(4096).strip()
+    except OSError as error:
+        raise ValueError(f"{file!r} is not readable ({error.strerror}); write the name of a key file") from None
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        raise ValueError(f"{file!r} is open to all users; write the key anew and take chmod 640")
+    if len(found) < SHORTEST_KEY:
+        raise ValueError(
+            f"{file!r} is a key of {len(found)} octets; write {SHORTEST_KEY} at least, such as `openssl rand -hex 32`"
+        )
+    return found
+
+
+# --- while the daemon runs -----------------------------------------------------------------------------------------
+
+
+def changed(kind, settings, name, text):
+    """Settings with one key changed, by the same rules as in a file. Raises InputError."""
+    known = keys(type(settings))
+    if name not in known:
+        raise InputError(f"{name}: Unknown parameter")
+    if not known[name].metadata["live"]:
+        raise InputError(f"{name}: Read-Only Parameter; write it into the configuration file and restart {kind}")
+    if text is None or not (text or known[name].metadata["empty"]):
+        raise InputError(f"{name}: Value cannot be None")
+    try:
+        made = replace(settings, **{name: _parse(known[name], text)})
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from None
+    made, faults = _finish(kind, made, {name: name})
+    if faults:
+        raise InputError(faults)
+    return made
+
+
+def reloaded(settings, new):
+    """(settings with the live keys of `new`, names of changed keys that need a restart)"""
+    live, waiting = {"auth_key": new.auth_key}, []
+    for name, one in keys(type(settings)).items():
+        if getattr(settings, name) == getattr(new, name) or not one.metadata["used"]:
+            continue
+        if one.metadata["live"]:
+            live[name] = getattr(new, name)
+        else:
+            waiting.append(name)
+    return replace(settings, **live), waiting
+
+
+def shown(settings):
+    """{key: value} as JSON has them; addresses as text. The key itself is not among them."""
+    return {name: _shown(getattr(settings, name)) for name in keys(type(settings))}
+
+
+def _shown(value):
+    if isinstance(value, dict):
+        return " ".join(map(shown_address, value.values())) or "0.0.0.0"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else value
