@@ -228,7 +228,7 @@ class Common:
     svcnode_ip: dict = key(addresses, {})
     vxfld_port: int = key(_port, 10001)
     holdtime: int = key(number(1, 65534), 90, live=True)  # 65535 stands for static entries
-    max_packet_size: int = key(number(128, 65535), 1500)
+    max_packet_size: int = key(number(320, 65535), 1500)  # what a part of an answer needs: messages.SMALLEST_LIMIT
     node_id: int | None = key(number(1, (1 << 64) - 1), None)  # None: derived from the machine id
     loglevel: str = key(level, "INFO", live=True)
     logdest: str = key(logdest, "syslog")
