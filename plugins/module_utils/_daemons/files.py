@@ -28,7 +28,6 @@ def write(path, text, mode, owner=None):
     mode, owner: of a file that is new, owner a path whose owner it shall have. One that is there keeps its own.
     """
     path = Path(path)
-    temporary = None
     try:
         try:
             like = path.stat()
@@ -36,10 +35,26 @@ def write(path, text, mode, owner=None):
         except FileNotFoundError:
             like = Path(owner).stat() if owner else None
         # A link stays a link: its target is replaced.
-        target = path.resolve()
+        _replace(path.resolve(), text.encode("utf-8", "surrogateescape"), mode, like)
+    except OSError as error:
+        raise KernelError(f"write {path}", error.errno) from None
+
+
+def install(path, content, mode):
+    """Replace a file, or a link, at once by bytes of our own, which get that mode and this process's owner."""
+    try:
+        _replace(Path(path), content, mode, None)
+    except OSError as error:
+        raise KernelError(f"write {path}", error.errno) from None
+
+
+def _replace(target, content, mode, like):
+    """like: the stat of a file whose owner it gets, or None."""
+    temporary = None
+    try:
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        with open(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
+        with open(handle, "wb") as file:
+            file.write(content)
             if like:
                 os.fchown(file.fileno(), like.st_uid, like.st_gid)
             os.fchmod(file.fileno(), mode)
@@ -52,8 +67,6 @@ def write(path, text, mode, owner=None):
             os.fsync(directory)
         finally:
             os.close(directory)
-    except OSError as error:
-        raise KernelError(f"write {path}", error.errno) from None
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
