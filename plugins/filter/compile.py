@@ -7,10 +7,10 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: compile
 version_added: "0.1.0"
-short_description: What one VTEP has to hold, out of the fabric's description
+short_description: What one host has to hold, out of the fabric's description
 description:
-  - Reads the fabric's words of all hosts in group C(vteps) and returns what one of them has to hold for a variant, as lists
-    and texts that the modules of this collection take as they are.
+  - Reads the fabric's words of all hosts in the groups C(vteps) and C(service_nodes) and returns what one of them has to hold
+    for a variant, as lists and texts that the modules and roles of this collection take as they are.
   - The whole fabric is validated first, as P(vtep.fabric.validate#filter) does. With a fault the filter fails and names them
     all, but not more than the first 100.
   - The same words give the same result, sorted the same way.
@@ -29,7 +29,7 @@ options:
     type: str
     required: true
   host:
-    description: The VTEP to compile for, a member of group C(vteps).
+    description: The host to compile for, a member of group C(vteps) or C(service_nodes).
     type: str
     required: true
 seealso:
@@ -63,14 +63,15 @@ _value:
       description: Address family of the underlay, V(4) or V(6).
       type: int
     local:
-      description: The address that the host sends VXLAN packets from.
+      description: The address that a VTEP sends VXLAN packets from, or a service node's own. Null for a service node without use.
       type: str
     vnis:
-      description: The segments that the host has.
+      description: The segments that the host has, or serves.
       type: list
       elements: int
     underlay:
-      description: Loopback addresses, underlay interfaces and routing.
+      description: >-
+        Loopback addresses, underlay interfaces and routing. Null for a service node that the variant has no use for.
       type: dict
       contains:
         links:
@@ -87,10 +88,21 @@ _value:
           type: dict
         loopbacks:
           description: >-
-            The loopback prefixes of all VTEPs, this one included, each with its VTEP, under the keys V(6) and V(4).
+            The loopback prefixes of all VTEPs, and of service nodes where the variant has them, this host's own included, each
+            with its host, under the keys V(6) and V(4).
+          type: dict
+    vxfld:
+      description: What role C(vtep.fabric.vxfld) sets up. Null under variants without service nodes.
+      type: dict
+      contains:
+        daemon:
+          description: V(vxrd) for a VTEP, V(vxsnd) for a service node.
+          type: str
+        settings:
+          description: The text of each setting that is not the daemon's default, by section and key of its configuration file.
           type: dict
     access:
-      description: Bridges and access ports.
+      description: Bridges and access ports. Only VTEPs have it.
       type: dict
       contains:
         links:
@@ -110,7 +122,7 @@ _value:
             Options C(dev) and C(table) of module M(vtep.fabric.fdb): an entry for each local endpoint of a restricted segment.
           type: dict
     overlay:
-      description: VXLAN devices and their entries.
+      description: VXLAN devices and their entries. Only VTEPs have it.
       type: dict
       contains:
         vxlans:
@@ -140,18 +152,26 @@ _value:
           type: list
           elements: dict
     expect:
-      description: What a proof with packets must find.
+      description: What a proof with packets must find. A service node without use has none.
       type: dict
       contains:
         broadcast_copies:
-          description: How often one broadcast of a local endpoint leaves the host, by VNI.
+          description: >-
+            How often one broadcast of a local endpoint leaves the host, by VNI. Of a service node, how often a broadcast of
+            any endpoint leaves all service nodes together.
           type: dict
+        fdb:
+          description: Forwarding entries that C(vxrd) writes. Only variant V(vxfld-hrep) has them.
+          type: str
         paths:
           description: >-
             Where frames must go: C(vni), the inner destination C(mac), and the VTEP C(dst), for each MAC address that is
-            not learned.
+            not learned. Only VTEPs have it.
           type: list
           elements: dict
+        registrations:
+          description: The VTEPs' addresses that a service node must know, by VNI.
+          type: dict
 """
 
 from ansible.errors import AnsibleFilterError
@@ -160,11 +180,11 @@ from ansible_collections.vtep.fabric.plugins.plugin_utils import inventory
 
 
 def compile_host(hostvars, groups, variant, host):
-    words, hosts, unread = inventory.read(hostvars, groups)
+    words, hosts, service_hosts, unread = inventory.read(hostvars, groups)
     variant, host = inventory.plain(variant), inventory.plain(host)
-    fabric, faults = plan.read(words, hosts, variant, unread)
-    if not faults and host not in hosts:
-        faults = [f"{host}: is not in group vteps, and only its hosts can be compiled for"]
+    fabric, faults = plan.read(words, hosts, variant, unread, service_hosts)
+    if not faults and host not in (*hosts, *service_hosts):
+        faults = [f"{host}: is in none of the groups vteps and service_nodes, and only their hosts can be compiled for"]
     if faults:
         raise AnsibleFilterError("the fabric has faults: " + "; ".join(plan.bounded(faults)))
     return plan.compile_host(fabric, variant, host)

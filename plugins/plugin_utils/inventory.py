@@ -7,34 +7,48 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..module_utils._model import service_node, vtep
 from ..module_utils._model.errors import FabricError, InputError, MissingError
-from ..module_utils._model.fabric import FABRIC_WORDS, HOST_WORDS
+from ..module_utils._model.fabric import FABRIC_WORDS
 from ..module_utils._model.reading import Unreadable, shown
 
 
 def read(hostvars, groups):
-    """(fabric-wide words, {host: its words}, faults) of all hosts in group vteps, as plain data. Raises nothing."""
+    """(fabric-wide words, {VTEP: its words}, {service node: its words}, faults), as plain data. Raises nothing.
+
+    The fabric-wide words are those of the VTEPs.
+    """
     faults = []
-    variables = {}
-    for host in vteps(groups, faults):
+    vteps = variables(hostvars, groups, "vteps", faults)
+    words = {word: same_on_all(hostvars, vteps, word, faults) for word in FABRIC_WORDS}
+    words["fabric_endpoints"] = resolved(words["fabric_endpoints"])
+    service_nodes = variables(hostvars, groups, "service_nodes", faults)
+    return words, own(vteps, vtep.WORDS), own(service_nodes, service_node.WORDS), faults
+
+
+def own(hosts, words):
+    return {host: {word: value(known, word) for word in words} for host, known in hosts.items()}
+
+
+def variables(hostvars, groups, group, faults):
+    """{host: its variables} of a group's hosts."""
+    found = {}
+    for host in members(groups, group, faults):
         try:
             known = host in hostvars and hostvars[host]
         except Exception as error:  # an inventory can hold any template and any plugin, and those raise anything
             faults.append(f"{host}: hostvars: cannot be read: {one_line(error)}")
             continue
         if isinstance(known, Mapping):
-            variables[host] = known
+            found[host] = known
         else:
-            faults.append(f"{host}: hostvars: is not in the inventory; add the host or take it out of group vteps")
-    words = {word: same_on_all(hostvars, variables, word, faults) for word in FABRIC_WORDS}
-    words["fabric_endpoints"] = resolved(words["fabric_endpoints"])
-    hosts = {host: {word: value(known, word) for word in HOST_WORDS} for host, known in variables.items()}
-    return words, hosts, faults
+            faults.append(f"{host}: hostvars: is not in the inventory; add the host or take it out of group {group}")
+    return found
 
 
-def vteps(groups, faults):
+def members(groups, group, faults):
     try:
-        names = plain(groups["vteps"])
+        names = plain(groups[group])
     except KeyError:
         return []
     except Exception as error:
@@ -42,7 +56,7 @@ def vteps(groups, faults):
         return []
     if isinstance(names, list):
         return list(dict.fromkeys(map(str, names)))
-    faults.append(f"fabric: groups.vteps: {shown(names)} is not a list of hosts")
+    faults.append(f"fabric: groups.{group}: {shown(names)} is not a list of hosts")
     return []
 
 

@@ -27,18 +27,24 @@ FABRICS = sorted(path.stem for path in (GOLDEN / "fabrics").glob("*.yml"))
 
 
 def words_of(name):
-    """(fabric-wide words, words by host) of a file in golden/fabrics."""
+    """(fabric-wide words, words by VTEP, words by service node) of a file in golden/fabrics."""
     data = yaml.safe_load((GOLDEN / "fabrics" / f"{name}.yml").read_text())
-    return data["fabric"], {host: {**data["every_host"], **words} for host, words in data["hosts"].items()}
+    kinds = ({h: {**data["every_host"], **w} for h, w in data.get(k, {}).items()} for k in ("hosts", "service_nodes"))
+    return data["fabric"], *kinds
 
 
 def compiled(name, variant):
     """{host: plan}, or {"faults": [...]}."""
-    words, hosts = words_of(name)
-    fabric, faults = plan.read(words, hosts, variant)
+    words, hosts, service_hosts = words_of(name)
+    fabric, faults = plan.read(words, hosts, variant, service_hosts=service_hosts)
     if faults:
         return {"faults": faults}
-    return {host: plan.compile_host(fabric, variant, host) for host in hosts}
+    return {host: plan.compile_host(fabric, variant, host) for host in (*hosts, *service_hosts)}
+
+
+def vteps(name, variant):
+    """The plans of the VTEPs only."""
+    return {host: found for host, found in compiled(name, variant).items() if "access" in found}
 
 
 def rows(text):
@@ -96,9 +102,7 @@ def accepted(spec, options):
 @pytest.mark.parametrize("name", FABRICS)
 def test_modules_take_it(name, variant):
     """Every option exists, every value is in its normal form, and nothing contradicts."""
-    for host, found in compiled(name, variant).items():
-        if host == "faults":
-            continue
+    for found in vteps(name, variant).values():
         links = found["underlay"]["links"] + found["access"]["links"]
         devices = found["overlay"]["vxlans"]
         taken = []
@@ -107,6 +111,8 @@ def test_modules_take_it(name, variant):
         taken += vxlan.devices(accepted(vxlan_module.Vxlans.spec(), {"devices": devices})["devices"])
         for options, device in zip(links + devices, taken):
             flat = link.flatten(options)
+            if "remote" in flat:
+                flat["group"] = flat.pop("remote")  # the kernel's name for both
             if "vnis" in flat:
                 flat["vnis"] = ",".join(map(str, flat["vnis"]))
             assert device.wanted == {key: flat[key] for key in device.wanted}
@@ -129,16 +135,20 @@ def test_variants_set_the_same_attributes(name):
     seen = {"bridged": set(), "routed": set(), "port": set()}
     for variant in VARIANTS:
         kind = "routed" if variant == "unicast-routing" else "bridged"
-        for found in compiled(name, variant).values():
-            if isinstance(found, dict):
-                seen[kind] |= {tuple(sorted(link.flatten(device))) for device in found["overlay"]["vxlans"]}
-                assert {device["external"] for device in found["overlay"]["vxlans"]} <= {kind == "routed"}
-                if kind == "bridged":
-                    seen["port"] |= {
-                        tuple(sorted(link.flatten(one)))
-                        for one in found["access"]["links"]
-                        if one.get("master") and not one.get("type")
-                    }
+        for found in vteps(name, variant).values():
+            # The module takes the one attribute `group` of the kernel under two names.
+            devices = [
+                {"group" if option == "remote" else option for option in link.flatten(device)}
+                for device in found["overlay"]["vxlans"]
+            ]
+            seen[kind] |= set(map(frozenset, devices))
+            assert {device["external"] for device in found["overlay"]["vxlans"]} <= {kind == "routed"}
+            if kind == "bridged":
+                seen["port"] |= {
+                    tuple(sorted(link.flatten(one)))
+                    for one in found["access"]["links"]
+                    if one.get("master") and not one.get("type")
+                }
     assert all(len(kinds) <= 1 for kinds in seen.values())
     assert seen["bridged"]
     assert seen["port"]
@@ -164,9 +174,11 @@ def test_lab_by_hand():
         "unicast-static-nd": static,
         "unicast-static-rsc": flood + gateway,
         "unicast-routing": [],
+        "vxfld-hrep": [],
+        "vxfld-snr": [],
     }
     devices = {variant: found["overlay"]["vxlans"][0] for variant, found in s2.items()}
-    told = {v: (d["learning"], d["group"], d["dev"], d["proxy"], d["rsc"]) for v, d in devices.items()}
+    told = {v: (d["learning"], d.get("group"), d["dev"], d["proxy"], d["rsc"]) for v, d in devices.items()}
     assert told == {
         "multicast": (True, "ff05::100", "eth0", False, False),
         "unicast-static-flood": (True, "", "", False, False),
@@ -174,7 +186,10 @@ def test_lab_by_hand():
         "unicast-static-nd": (False, "", "", True, False),
         "unicast-static-rsc": (True, "", "", False, True),
         "unicast-routing": (False, "", "", False, False),
+        "vxfld-hrep": (True, "", "", False, False),
+        "vxfld-snr": (True, None, "", False, False),
     }
+    assert devices["vxfld-snr"]["remote"] == "2001:db8:100::100"
     assert all(
         (d.get("id", 100), d["local"], d["ttl"], d["dstport"]) == (100, "2001:db8:2::1", 5, 4789)
         for d in devices.values()
@@ -186,7 +201,68 @@ def test_lab_by_hand():
         "unicast-static-nd": {"100": 0},
         "unicast-static-rsc": {"100": 2},
         "unicast-routing": {"100": 0},
+        "vxfld-hrep": {"100": 2},
+        "vxfld-snr": {"100": 1},
     }
+    assert s2["vxfld-hrep"]["expect"]["fdb"].splitlines() == flood
+
+
+def test_daemons_by_hand():
+    anycast = "2001:db8:100::100"
+    for variant, head_rep in (("vxfld-hrep", "true"), ("vxfld-snr", "false")):
+        assert compiled("lab", variant)["s2"]["vxfld"] == {
+            "daemon": "vxrd",
+            "settings": {"common": {"src_ip": "2001:db8:2::1", "svcnode_ip": anycast}, "vxrd": {"head_rep": head_rep}},
+        }
+    settings = {
+        "svcnode_peers": "2001:db8:98::1 2001:db8:99::1",
+        "install_svcnode_ip": "true",
+        "svcnode_dev": "vtep0",
+    }
+    for variant, more in (
+        ("vxfld-hrep", {"enable_vxlan_listen": "false"}),
+        ("vxfld-snr", {"enable_vxlan_listen": "true", "vxlan_port": "4789"}),
+    ):
+        assert compiled("lab", variant)["sn2"]["vxfld"] == {
+            "daemon": "vxsnd",
+            "settings": {"common": {"src_ip": "2001:db8:99::1", "svcnode_ip": anycast}, "vxsnd": {**settings, **more}},
+        }
+    ipv4 = compiled("ipv4", "vxfld-snr")
+    assert ipv4["s1"]["vxfld"]["settings"]["common"] == {"src_ip": "203.0.113.1", "svcnode_ip": "203.0.113.100"}
+    assert ipv4["sn1"]["vxfld"]["settings"]["vxsnd"]["svcnode_dev"] == "loop7"
+    assert ipv4["sn1"]["vxfld"]["settings"]["vxsnd"]["vxlan_port"] == "8472"
+
+
+def test_service_nodes_by_hand():
+    vtep_addresses = [f"2001:db8:{n}::1" for n in (1, 2, 3)]
+    plan = compiled("segments", "vxfld-snr")["sn1"]
+    assert set(plan) == {"host", "variant", "family", "local", "vnis", "underlay", "vxfld", "expect"}
+    assert plan["vnis"] == [100, 200]
+    assert plan["expect"] == {
+        "registrations": {"100": vtep_addresses, "200": [vtep_addresses[0], vtep_addresses[2]]},
+        "broadcast_copies": {"100": 2, "200": 1},
+    }
+    assert compiled("segments", "vxfld-hrep")["sn1"]["expect"]["broadcast_copies"] == {"100": 0, "200": 0}
+    loopbacks = {f"{address}/128": host for address, host in zip(vtep_addresses, ("s1", "s2", "s3"))}
+    loopbacks["2001:db8:98::1/128"] = "sn1"
+    assert all(one["underlay"]["loopbacks"]["6"] == loopbacks for one in compiled("segments", "vxfld-snr").values())
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if not v.startswith("vxfld-")])
+def test_a_variant_without_service_nodes_leaves_them_bare(variant):
+    found = compiled("lab", variant)
+    assert found["sn1"]["underlay"] is found["sn1"]["vxfld"] is found["s1"]["vxfld"] is None
+    assert set(found["s1"]["underlay"]["loopbacks"]["6"].values()) == {"s1", "s2", "s3"}
+
+
+def test_modules_take_the_plan_of_a_service_node():
+    for name in ("lab", "ipv4", "segments"):
+        found = compiled(name, "vxfld-snr")["sn1"]["underlay"]
+        link.devices(accepted(link_module.Devices.spec(), {"links": found["links"]})["links"])
+        for protocol in (ospf.V3, ospf.V2):
+            if found[protocol.name]:
+                given = accepted(ospf_module.spec(protocol), {**found[protocol.name], "authentication_key": KEY})
+                ospf.normalise(protocol, given)
 
 
 def test_neighbors_by_hand():
@@ -337,7 +413,7 @@ def test_restricted_by_hand():
 
 def test_lower_devices_come_first():
     """A bridge before its ports, and the device below a sub-interface before it: the order in which links are made."""
-    for one in compiled("segments", "multicast").values():
+    for one in vteps("segments", "multicast").values():
         names = [each["name"] for each in one["access"]["links"]]
         for each in one["access"]["links"]:
             for lower in (each.get("master"), each.get("vlan", {}).get("dev")):
@@ -345,7 +421,7 @@ def test_lower_devices_come_first():
 
 
 def test_loopback_device():
-    words, hosts = words_of("lab")
+    words, hosts, _service_hosts = words_of("lab")
     for known, wanted, device in (
         ({"features": {"dummy": True}}, None, "vtep0"),
         ({"features": {"dummy": False}}, None, "lo"),
@@ -365,7 +441,7 @@ def test_loopback_device():
 
 def test_router_id_is_stable():
     """It names a router to its neighbours and must never change by itself: not with the code, nor with Python."""
-    found = compiled("segments", "multicast")
+    found = vteps("segments", "multicast")
     assert {host: one["underlay"]["ospfv3"]["router_id"] for host, one in found.items()} == {
         "s1": ROUTER_IDS[0],
         "s2": "192.0.2.2",

@@ -31,6 +31,7 @@ def fabric():
             {"mac": "50:54:33:00:00:03", "addresses": ["2001:db8:ff::3"], "vtep": "s3", "port": "eth1", "vni": 100},
         ],
         "fabric_underlay_family": None,
+        "fabric_service_address": ["2001:db8:100::100", "203.0.113.100"],
     }
     hosts = {
         f"s{n}": {
@@ -53,19 +54,35 @@ def fabric():
     return words, hosts
 
 
-def faults_of(change=None, variant=FLOOD):
+def service_nodes():
+    """Two of that fabric."""
+    return {
+        f"sn{n}": {
+            "service_node_address": [f"2001:db8:9{n}::1", f"203.0.113.9{n}"],
+            "service_node_underlay_interfaces": ["eth0"],
+            "preflight_host": {
+                "interfaces": {"lo": {"mtu": 65536}, "eth0": {"mtu": 1570}},
+                "features": {"dummy": True},
+            },
+        }
+        for n in (1, 2)
+    }
+
+
+def faults_of(change=None, variant=FLOOD, nodes=None):
     words, hosts = fabric()
     if change:
         change(words, hosts)
-    return plan.read(words, hosts, variant)[1]
+    return plan.read(words, hosts, variant, service_hosts=service_nodes() if nodes is None else nodes)[1]
 
 
 def set_(path, value, variant=FLOOD):
     """The faults after one change: set_("s1 vtep_address", ...), set_("fabric_segments 0 vni", ...)."""
+    nodes = service_nodes()
 
     def change(words, hosts):
         *way, last = [int(part) if part.isdigit() else part for part in path.split()]
-        place = hosts if path.split()[0] in hosts else words
+        place = next((kind for kind in (hosts, nodes) if path.split()[0] in kind), words)
         for part in way:
             place = place[part]
         if value is DELETE:
@@ -73,7 +90,7 @@ def set_(path, value, variant=FLOOD):
         else:
             place[last] = value
 
-    return faults_of(change, variant)
+    return faults_of(change, variant, nodes)
 
 
 DELETE = object()
@@ -262,6 +279,47 @@ ONE = [
     ("fabric_endpoints 2", ["50:54:33:00:00:03"], ["fabric_endpoints row 3: ['50:54:33:00:00:03'] is not a mapping"]),
     ("fabric_endpoints", {"a": "b"}, ["fabric: fabric_endpoints: {'a': 'b'} is not a list"]),
     ("fabric_underlay_family", 5, ["fabric: fabric_underlay_family: '5' is unknown", "4, 6"]),
+    # service nodes, which are read whatever the variant
+    ("sn1 service_node_address", DELETE, ["sn1: service_node_address: is missing; give the service node an address"]),
+    ("sn1 service_node_address", "banana", ["sn1: service_node_address: 'banana' is not an IP address"]),
+    ("sn1 service_node_underlay_interfaces", [], ["sn1: service_node_underlay_interfaces: is missing", "[eth0]"]),
+    (
+        "sn1 service_node_underlay_interfaces",
+        ["eth9"],
+        ["sn1: service_node_underlay_interfaces: the host has no interface"],
+    ),
+    ("sn1 service_node_underlay_interfaces", [{"dev": "eth0", "cost": 0}], ["row 1: cost: 0", "1 to 65535"]),
+    ("sn1 service_node_router_id", "0.0.0.0", ["sn1: service_node_router_id: '0.0.0.0' is reserved"]),
+    ("sn1 service_node_loopback_device", "eth0", ["sn1: service_node_underlay_interfaces: eth0 is already used by"]),
+    (
+        "sn2 preflight_host interfaces vtep0",
+        {"kind": "dummy", "alias": None},
+        ["sn2: service_node_loopback_device: the host has a dummy device vtep0 that vtep.fabric did not make"],
+    ),
+    ("sn1 preflight_host features dummy", False, []),
+    ("sn1 underlay_ospf_hello_interval", 0, ["sn1: underlay_ospf_hello_interval: 0", "1 to 65535"]),
+    ("sn1 service_node_address", "2001:db8:1::1", ["sn1: service_node_address: 2001:db8:1::1 is also that of s1"]),
+    ("sn2 service_node_router_id", "203.0.113.91", ["sn2: service_node_router_id: 203.0.113.91 is also that of sn1"]),
+    ("sn2 service_node_router_id", "203.0.113.1", ["sn2: service_node_router_id: 203.0.113.1 is also that of s1"]),
+    ("fabric_service_address", "ff02::1", ["fabric: fabric_service_address: 'ff02::1' cannot be routed"]),
+    (
+        "fabric_service_address",
+        ["192.0.2.1", "192.0.2.2"],
+        ["fabric_service_address: 192.0.2.1 and 192.0.2.2 are both"],
+    ),
+    (
+        "fabric_service_address",
+        "2001:db8:3::1",
+        ["fabric_service_address: 2001:db8:3::1 is also the vtep_address of s3"],
+    ),
+    (
+        "fabric_service_address",
+        "203.0.113.92",
+        [
+            "fabric_service_address: 203.0.113.92 is also the service_node_address of sn2; take one that is no host's own"
+        ],
+    ),
+    ("fabric_service_address", None, []),
 ]
 
 
@@ -282,8 +340,8 @@ def test_every_fault_has_where_and_key():
     for path, value, _said in ONE:
         for fault in set_(path, value):
             where, key, rest = fault.split(": ", 2)
-            assert where in ("fabric", "s1", "s2", "s3")
-            assert key.split()[0].startswith(("fabric_", "vtep_", "underlay_ospf_", "preflight_host"))
+            assert where in ("fabric", "s1", "s2", "s3", "sn1", "sn2")
+            assert key.split()[0].startswith(("fabric_", "vtep_", "service_node_", "underlay_ospf_", "preflight_host"))
             assert rest
 
 
@@ -428,7 +486,7 @@ def test_the_same_address_twice_is_one_fault():
 
     found = faults_of(change)
     assert [fault for fault in found if "also that of s1" in fault] == [
-        "s3: vtep_address: 2001:db8:1::1 is also that of s1; give each VTEP its own"
+        "s3: vtep_address: 2001:db8:1::1 is also that of s1; give each host its own"
     ]
 
 
@@ -631,3 +689,69 @@ def test_one_vtep_mac_on_two_hosts():
 
     assert faults_of(change, ROUTING) == ["s3: vtep_mac: 02:00:00:00:00:07 is also that of s1; give each VTEP its own"]
     assert faults_of(change, ND) == []
+
+
+# Service nodes
+
+HREP, SNR = "vxfld-hrep", "vxfld-snr"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "variant", "said"),
+    [
+        ("fabric_service_address", None, HREP,
+         ["fabric: fabric_service_address: is missing; variant vxfld-hrep needs an IPv6 address", "2001:db8:100::100"]),
+        ("fabric_service_address", "203.0.113.100", SNR,
+         ["fabric_service_address: 203.0.113.100 is IPv4, and the underlay is IPv6", "needs an IPv6 address"]),
+        ("fabric_service_address", "none", SNR, ["fabric_service_address: 'none' is not an IP address"]),
+        ("sn1 service_node_address", "203.0.113.91", SNR,
+         ["sn1: service_node_address: 203.0.113.91 is IPv4, and the underlay is IPv6", "give sn1 an IPv6 address"]),
+        ("sn1 service_node_address", "203.0.113.91", FLOOD, []),
+        ("sn1 service_node_address", 7, SNR, ["sn1: service_node_address: '7' is not an IP address"]),
+        ("sn1 preflight_host interfaces eth0 mtu", 1569, SNR,
+         ["sn1: service_node_underlay_interfaces: eth0 has MTU 1569, and VNI 100 with MTU 1500 needs 1570"]),
+        ("sn1 preflight_host interfaces eth0 mtu", 1569, HREP, []),
+        ("fabric_segments 1 dstport", 8472, SNR,
+         ["fabric_segments: VNI 200: dstport: 8472 differs from 4789 of VNI 100", "give all segments the same"]),
+        ("fabric_segments 1 dstport", 8472, HREP, []),
+        ("sn2 preflight_host interfaces old", {"vxlan": {"id": 7, "dstport": 4789, "family": 6, "flags": []}}, SNR,
+         ["sn2: groups.service_nodes: the host has a VXLAN device old on UDP port 4789, which vxsnd needs"]),
+        ("sn2 preflight_host interfaces old", {"vxlan": {"id": 7, "dstport": 4789, "family": 6, "flags": []}}, HREP, []),
+        ("sn2 preflight_host interfaces old", {"vxlan": {"id": 7, "dstport": 4789, "family": 4, "flags": []}}, SNR, []),
+        ("sn2 preflight_host interfaces old", {"vxlan": {"id": 7, "dstport": 8472, "family": 6, "flags": []}}, SNR, []),
+        ("sn2 preflight_host interfaces old", {"vxlan": {"dstport": 4789, "family": 4, "flags": ["external"]}}, SNR,
+         ["sn2: groups.service_nodes: the host has a VXLAN device old on UDP port 4789"]),
+    ],
+)  # fmt: skip
+def test_one_fault_of_a_variant_with_service_nodes(path, value, variant, said):
+    found = set_(path, value, variant)
+    assert len(found) == (1 if said else 0), found
+    for part in said:
+        assert part in found[0]
+
+
+def test_service_nodes_are_needed_and_wanted_by_no_other_variant():
+    for variant in plan.VARIANTS:
+        found = faults_of(variant=variant, nodes={})
+        needed = f"fabric: groups.service_nodes: has no hosts; variant {variant} needs one at least"
+        assert len(found) == variant.startswith("vxfld-")
+        assert all(fault.startswith(needed) for fault in found)
+
+
+@pytest.mark.parametrize("variant", [FLOOD, SNR])
+def test_a_host_is_not_vtep_and_service_node(variant):
+    nodes = service_nodes()
+    nodes["s1"] = dict(nodes["sn1"], service_node_address="2001:db8:1::1")
+    assert faults_of(variant=variant, nodes=nodes) == [
+        "s1: groups.service_nodes: is in group vteps as well, and a service node runs on no VTEP; take it out of one of the groups"
+    ]
+
+
+def test_a_vtep_with_a_service_nodes_address_is_one_fault():
+    """Told of the service node, once, though router ids are derived from addresses."""
+    nodes = service_nodes()
+    nodes["sn1"]["service_node_address"] = ["2001:db8:1::1", "203.0.113.1"]
+    assert [fault.split(";")[0] for fault in faults_of(nodes=nodes)] == [
+        "sn1: service_node_address: 2001:db8:1::1 is also that of s1",
+        "sn1: service_node_address: 203.0.113.1 is also that of s1",
+    ]

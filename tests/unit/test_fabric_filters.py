@@ -50,9 +50,9 @@ def fabric(tmp_path):
     return make
 
 
-def load(path):
+def load(*paths):
     loader = DataLoader()
-    manager = InventoryManager(loader=loader, sources=[str(path)])
+    manager = InventoryManager(loader=loader, sources=list(map(str, paths)))
     hostvars = HostVars(manager, VariableManager(loader=loader, inventory=manager), loader)
     return hostvars, manager.get_groups_dict()
 
@@ -80,10 +80,17 @@ def test_compile(fabric):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_labs_inventory_is_sound(variant):
-    hostvars, groups = load(ROOT / "inventories" / "lab")
+    inventories = ["lab", "lab-vxfld"] if variant.startswith("vxfld-") else ["lab"]
+    hostvars, groups = load(*(ROOT / "inventories" / name for name in inventories))
     assert validate_filter.validate(hostvars, groups, variant) == []
-    for host in groups["vteps"]:
+    for host in groups["vteps"] + groups.get("service_nodes", []):
         assert compile_filter.compile_host(hostvars, groups, variant, host)["host"] == host
+
+
+def test_the_labs_service_nodes_are_bare_under_other_variants():
+    hostvars, groups = load(ROOT / "inventories" / "lab", ROOT / "inventories" / "lab-vxfld")
+    assert validate_filter.validate(hostvars, groups, "multicast") == []
+    assert compile_filter.compile_host(hostvars, groups, "multicast", "sn2")["underlay"] is None
 
 
 def test_a_fault_raises_with_all_faults(fabric):
@@ -94,9 +101,24 @@ def test_a_fault_raises_with_all_faults(fabric):
         assert part in str(error.value)
 
 
-def test_compile_for_a_host_that_is_no_vtep(fabric):
-    with pytest.raises(AnsibleFilterError, match="h1: is not in group vteps"):
+def test_compile_for_a_host_of_neither_group(fabric):
+    with pytest.raises(AnsibleFilterError, match="h1: is in none of the groups vteps and service_nodes"):
         compile_filter.compile_host(*fabric(), "unicast-static-l2", "h1")
+
+
+@pytest.mark.parametrize(
+    ("service_nodes", "said"),
+    [
+        ("sn1", "fabric: groups.service_nodes: 'sn1' is not a list of hosts"),
+        (["ghost"], "ghost: hostvars: is not in the inventory; add the host or take it out of group service_nodes"),
+        (["s1"], "s1: groups.service_nodes: is in group vteps as well"),
+    ],
+)
+def test_a_group_of_service_nodes_that_cannot_be(fabric, service_nodes, said):
+    hostvars, groups = fabric(s1="{vtep_address: 2001:db8:1::1, service_node_address: 2001:db8:1::1, "
+                              "service_node_underlay_interfaces: [eth0]}")  # fmt: skip
+    (fault,) = validate_filter.validate(hostvars, {**groups, "service_nodes": service_nodes}, "multicast")
+    assert fault.startswith(said)
 
 
 @pytest.mark.parametrize(

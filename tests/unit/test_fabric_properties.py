@@ -6,7 +6,7 @@ import random
 
 from ansible_collections.vtep.fabric.plugins.filter import validate
 from ansible_collections.vtep.fabric.plugins.module_utils._model import fabric as model
-from ansible_collections.vtep.fabric.plugins.module_utils._model import fdb, link, vxlan
+from ansible_collections.vtep.fabric.plugins.module_utils._model import fdb, link, service_node, vtep, vxlan
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile as plan
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +14,13 @@ from hypothesis import strategies as st
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MANY = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ZERO = "00:00:00:00:00:00"
+SERVICE_NODES = {
+    f"sn{n}": {
+        "service_node_address": [f"2001:db8:9{n}::1", f"203.0.113.9{n}"],
+        "service_node_underlay_interfaces": ["eth0"],
+    }
+    for n in (1, 2)
+}
 
 
 @st.composite
@@ -59,11 +66,13 @@ def fabrics(draw):
                         "vni": vni,
                     }
                 )
-    return {"fabric_segments": segments, "fabric_endpoints": endpoints, "fabric_underlay_family": family}, hosts
+    words = {"fabric_segments": segments, "fabric_endpoints": endpoints, "fabric_underlay_family": family}
+    return {**words, "fabric_service_address": ["2001:db8:100::100", "203.0.113.100"]}, hosts
 
 
 def plans(words, hosts, variant):
-    fabric, faults = plan.read(words, hosts, variant)
+    """The VTEPs' plans."""
+    fabric, faults = plan.read(words, hosts, variant, service_hosts=SERVICE_NODES)
     assert faults == []
     return {host: plan.compile_host(fabric, variant, host) for host in hosts}
 
@@ -76,11 +85,15 @@ def rows(text):
 
 
 @FEW
-@given(fabrics(), st.sampled_from(["unicast-static-flood", "unicast-static-l2"]))
+@given(fabrics(), st.sampled_from(["unicast-static-flood", "unicast-static-l2", "vxfld-hrep"]))
 def test_flood_lists(given_fabric, variant):
-    """Symmetric, complete, without the VTEP itself, and of one family."""
+    """Symmetric, complete, without the VTEP itself, and of one family; also those that vxrd is expected to write."""
     words, hosts = given_fabric
     found = plans(words, hosts, variant)
+    if variant == "vxfld-hrep":
+        assert not any(one["overlay"]["fdb"]["table"] for one in found.values())
+        for one in found.values():
+            one["overlay"]["fdb"]["table"] = one["expect"]["fdb"]
     by_local = {one["local"]: host for host, one in found.items()}
     assert len(by_local) == len(hosts)
     edges = {
@@ -102,6 +115,23 @@ def test_flood_lists(given_fabric, variant):
     for host, one in found.items():
         copies = {f"{vni}": sum(1 for a, _b, dev in edges if a == host and dev == f"vxlan{vni}") for vni in one["vnis"]}
         assert one["expect"]["broadcast_copies"] == copies
+
+
+@FEW
+@given(fabrics())
+def test_what_service_nodes_know(given_fabric):
+    """Who is told to register is expected to be registered, and all but the sender get a copy."""
+    words, hosts = given_fabric
+    fabric, faults = plan.read(words, hosts, "vxfld-snr", service_hosts=SERVICE_NODES)
+    assert faults == []
+    found = plans(words, hosts, "vxfld-snr")
+    expected = [plan.compile_host(fabric, "vxfld-snr", host)["expect"] for host in SERVICE_NODES]
+    assert expected[0] == expected[1]
+    for vni, addresses in expected[0]["registrations"].items():
+        members = [one for one in found.values() if int(vni) in one["vnis"]]
+        assert sorted(one["vxfld"]["settings"]["common"]["src_ip"] for one in members) == addresses
+        assert expected[0]["broadcast_copies"][vni] == len(members) - 1
+        assert all(one["expect"]["broadcast_copies"][vni] == 1 for one in members)
 
 
 @FEW
@@ -136,8 +166,10 @@ def test_order_of_endpoints_does_not_matter(given_fabric, variant, shuffle):
 
 
 def takes(found):
-    """The modules' own parsers take a plan."""
-    link.devices(found["underlay"]["links"])
+    """The modules' own parsers take a plan. Service nodes have no overlay, and nothing at all where they have no use."""
+    link.devices((found["underlay"] or {"links": []})["links"])
+    if "overlay" not in found:
+        return
     link.devices(found["access"]["links"])
     vxlan.devices(found["overlay"]["vxlans"])
     for part in (found["overlay"]["fdb"], found["access"]["fdb"]):
@@ -178,25 +210,24 @@ junk = st.recursive(
 )
 
 
-def sound_or_told(words, hosts, variant):
+def sound_or_told(words, hosts, nodes, variant):
     """No traceback; and what is not told as a fault compiles into what the modules take."""
-    fabric, faults = plan.read(words, hosts, variant)
+    fabric, faults = plan.read(words, hosts, variant, service_hosts=nodes)
     assert all(isinstance(fault, str) and fault.count(": ") >= 2 and len(fault) < 1500 for fault in faults)
     if not faults:
-        for host in hosts:
+        for host in (*hosts, *nodes):
             takes(plan.compile_host(fabric, variant, host))
 
 
 @MANY
 @given(
     st.dictionaries(st.sampled_from(model.FABRIC_WORDS), junk),
-    st.dictionaries(
-        st.sampled_from(["s0", "s1"]), st.dictionaries(st.sampled_from(model.HOST_WORDS), junk), min_size=1
-    ),
+    st.dictionaries(st.sampled_from(["s0", "s1"]), st.dictionaries(st.sampled_from(vtep.WORDS), junk), min_size=1),
+    st.dictionaries(st.sampled_from(["s1", "sn1"]), st.dictionaries(st.sampled_from(service_node.WORDS), junk)),
     st.sampled_from(list(plan.VARIANTS)) | junk,
 )
-def test_junk_is_told(words, hosts, variant):
-    sound_or_told(words, hosts, variant)
+def test_junk_is_told(words, hosts, nodes, variant):
+    sound_or_told(words, hosts, nodes, variant)
 
 
 def places(data, way=()):
@@ -210,19 +241,20 @@ def places(data, way=()):
 @given(fabrics(), st.sampled_from(list(plan.VARIANTS)), junk, st.integers(0, 2**32))
 def test_a_sound_fabric_with_one_piece_of_junk(given_fabric, variant, piece, seed):
     words, hosts = copy.deepcopy(given_fabric)
-    for host in hosts.values():
+    nodes = copy.deepcopy(SERVICE_NODES)
+    for host in (*hosts.values(), *nodes.values()):
         host["preflight_host"] = {"interfaces": {"eth0": {"mtu": 1600}}, "features": {"dummy": True}}
         host["preflight_host"]["interfaces"].update({f"p{s['vni']}": {"mtu": 1500} for s in words["fabric_segments"]})
         host.update(underlay_ospf_hello_interval=1, underlay_ospf_authentication={"key_id": 1, "key": "k"})
-    assert plan.read(words, hosts, variant)[1] == []
+    assert plan.read(words, hosts, variant, service_hosts=nodes)[1] == []
     *way, last = random.Random(seed).choice(
-        [way for way in places([words, hosts]) if len(way) > (2 if way[:1] == (1,) else 1)]
+        [way for way in places([words, hosts, nodes]) if len(way) > (1 if way[:1] == (0,) else 2)]
     )
-    place = [words, hosts]
+    place = [words, hosts, nodes]
     for part in way:
         place = place[part]
     place[last] = piece
-    sound_or_told(words, hosts, variant)
+    sound_or_told(words, hosts, nodes, variant)
 
 
 @MANY
@@ -233,11 +265,14 @@ def test_the_filter_takes_junk(hostvars, groups, variant):
 
 @MANY
 @given(
-    st.dictionaries(st.sampled_from(["s0", "s1"]), st.dictionaries(st.sampled_from(model.HOST_WORDS), junk) | junk),
+    st.dictionaries(
+        st.sampled_from(["s0", "s1", "sn1"]),
+        st.dictionaries(st.sampled_from((*vtep.WORDS, *service_node.WORDS)), junk) | junk,
+    ),
     junk,
 )
 def test_the_filter_takes_junk_of_hosts(hostvars, endpoints):
     for host in hostvars.values():
         if isinstance(host, dict):
             host.update(fabric_segments=[{"vni": 100}], fabric_endpoints=endpoints)
-    assert isinstance(validate.validate(hostvars, {"vteps": ["s0", "s1"]}, "multicast"), list)
+    assert isinstance(validate.validate(hostvars, {"vteps": ["s0", "s1"], "service_nodes": ["sn1"]}, "multicast"), list)

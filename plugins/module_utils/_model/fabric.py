@@ -6,30 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from . import endpoint, reading, segment, vtep
+from . import endpoint, reading, segment, service_node, vtep
 from .link import OWNER, is_owned
 
 # Bytes that VXLAN adds to an IP packet of the overlay: outer IP, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348, section 5).
 OVERHEAD = {4: 50, 6: 70}
 
-FABRIC_WORDS = ("fabric_segments", "fabric_endpoints", "fabric_underlay_family")
-HOST_WORDS = (
-    "vtep_address",
-    "vtep_underlay_interfaces",
-    "vtep_access_ports",
-    "vtep_router_id",
-    "vtep_mac",
-    "vtep_loopback_device",
-    "preflight_host",
-    "underlay_ospf_area",
-    "underlay_ospf_network",
-    "underlay_ospf_cost",
-    "underlay_ospf_hello_interval",
-    "underlay_ospf_dead_interval",
-    "underlay_ospf_retransmit_interval",
-    "underlay_ospf_lsa_min_arrival",
-    "underlay_ospf_authentication",
-)
+FABRIC_WORDS = ("fabric_segments", "fabric_endpoints", "fabric_underlay_family", "fabric_service_address")
 
 
 @dataclass(frozen=True)
@@ -39,10 +22,13 @@ class Fabric:
     vteps: dict  # host -> Vtep, in the inventory's order
     endpoints: tuple
     ports: dict  # (host, port as an endpoint names it, VNI) -> access ports
+    service_hosts: tuple  # names of all of group service_nodes, sound or not
+    service_nodes: dict  # host -> ServiceNode, in the inventory's order
+    service_addresses: dict | None  # family -> address that all service nodes share; None where it is faulty
 
-    def local(self, vtep):
-        """The address that a VTEP sends from and is reached at."""
-        return vtep.addresses[self.family]
+    def local(self, node):
+        """The address that a VTEP sends from and is reached at; of a service node, its own."""
+        return node.addresses[self.family]
 
     def segments_of(self, vtep):
         return [segment for segment in self.segments if vtep.host in segment.vteps]
@@ -79,11 +65,11 @@ class Fabric:
         return self.ports[endpoint.vtep, endpoint.port, endpoint.vni][0].name
 
 
-def read(words, hosts, faults):
+def read(words, hosts, service_hosts, faults):
     """The Fabric of the inventory's words, sound when no fault was added.
 
-    words: the fabric-wide ones; hosts: {host: its words} for all of group vteps. A part with a fault is left out, and
-    checks that would only repeat its fault are left out with it.
+    words: the fabric-wide ones; hosts, service_hosts: {host: its words} for all of groups vteps and service_nodes. A part
+    with a fault is left out, and checks that would only repeat its fault are left out with it.
     """
     before = len(faults.found)
     segments, vnis = segment.read(words.get("fabric_segments"), hosts, faults)
@@ -91,33 +77,64 @@ def read(words, hosts, faults):
     segment.check_duplicates(segments, faults)
     vteps = {host: vtep.read(host, mapping, faults) for host, mapping in hosts.items()}
     sound = {host: one for host, one in vteps.items() if one}
-    check_addresses(sound, faults)
+    service_nodes = read_service_nodes(service_hosts, hosts, faults)
+    nodes = {**sound, **service_nodes}
+    check_addresses(nodes, faults)
+    service_addresses = read_service_addresses(words, nodes, faults)
     family = underlay_family(words, sound, faults)
     endpoints = endpoint.read(words.get("fabric_endpoints"), hosts, vnis, faults)
     endpoint.check_duplicates(endpoints, faults)
     if segments_sound:
         sound = {host: with_vnis(one, segments, endpoints, faults) for host, one in sound.items()}
-    fabric = Fabric(family, tuple(segments), sound, tuple(endpoints.values()), port_index(sound))
-    for one in sound.values():
+    fabric = Fabric(
+        family=family,
+        segments=tuple(segments),
+        vteps=sound,
+        endpoints=tuple(endpoints.values()),
+        ports=port_index(sound),
+        service_hosts=tuple(service_hosts),
+        service_nodes=service_nodes,
+        service_addresses=service_addresses,
+    )
+    for one in (*sound.values(), *service_nodes.values()):
         check_devices(fabric, one, faults)
-        check_mtu(fabric, one, faults)
+        check_mtu(fabric, one, fabric.segments_of(one), faults)
     if segments_sound:
         check_attachments(fabric, endpoints, faults)
     return fabric
 
 
-def check_addresses(vteps, faults):
+def read_service_nodes(service_hosts, hosts, faults):
+    found = {host: service_node.read(host, mapping, faults) for host, mapping in service_hosts.items()}
+    for host in found:
+        if host in hosts:
+            message = "is in group vteps as well, and a service node runs on no VTEP; take it out of one of the groups"
+            faults.add(host, "groups.service_nodes", message)
+    return {host: one for host, one in found.items() if one and host not in hosts}
+
+
+def check_addresses(nodes, faults):
     addresses, router_ids = {}, {}
-    for one in vteps.values():
+    for one in nodes.values():
         for address in one.addresses.values():
             other = addresses.setdefault(address, one.host)
             if other != one.host:
-                faults.add(one.host, "vtep_address", f"{address} is also that of {other}; give each VTEP its own")
-        other = vteps[router_ids.setdefault(one.router_id, one.host)]
+                faults.add(one.host, one.word("address"), f"{address} is also that of {other}; give each host its own")
+        other = nodes[router_ids.setdefault(one.router_id, one.host)]
         # Of one address two derived router ids are the same, and correcting the address corrects both.
         if other is not one and not set(one.addresses.values()) & set(other.addresses.values()):
-            message = f"{one.router_id} is also that of {other.host}; give each VTEP its own"
-            faults.add(one.host, "vtep_router_id", message)
+            message = f"{one.router_id} is also that of {other.host}; give each host its own"
+            faults.add(one.host, one.word("router_id"), message)
+
+
+def read_service_addresses(words, nodes, faults):
+    key = "fabric_service_address"
+    found = reading.Words(faults, "fabric", "", words).get(key, reading.host_addresses, default={})
+    for one in nodes.values():
+        for address in sorted(set(one.addresses.values()) & set((found or {}).values())):
+            message = f"{address} is also the {one.word('address')} of {one.host}; take one that is no host's own"
+            faults.add("fabric", key, message)
+    return found
 
 
 def underlay_family(words, vteps, faults):
@@ -184,8 +201,8 @@ def port_index(vteps):
 
 def check_devices(fabric, one, faults):
     """Each device has one use on a host, and those that others made are there, where the host was looked at."""
-    uses = [("vtep_loopback_device", one.loopback)]
-    uses += [("vtep_underlay_interfaces", link.dev) for link in one.underlay]
+    uses = [(one.word("loopback_device"), one.loopback)]
+    uses += [(one.word("underlay_interfaces"), link.dev) for link in one.underlay]
     uses += [("vtep_access_ports", port.name) for port in one.ports]
     seen = {dev: f"VNI {each.vni}" for each in fabric.segments_of(one) for dev in (each.bridge, each.vxlan)}
     for key, dev in uses:
@@ -245,7 +262,7 @@ def made_devices(fabric, one):
         yield each.vxlan, f"fabric_segments: VNI {each.vni}: vxlan"
     yield from ((port.name, "vtep_access_ports") for port in one.ports if port.vlan)
     if one.loopback != "lo":
-        yield one.loopback, "vtep_loopback_device"
+        yield one.loopback, one.word("loopback_device")
 
 
 def foreign(one, dev):
@@ -255,21 +272,21 @@ def foreign(one, dev):
 
 def lower_devices(one):
     """The devices that must be there before the fabric is."""
-    yield from (("vtep_underlay_interfaces", link.dev) for link in one.underlay)
+    yield from ((one.word("underlay_interfaces"), link.dev) for link in one.underlay)
     yield from (("vtep_access_ports", dev) for dev in dict.fromkeys(port.dev for port in one.ports))
 
 
-def check_mtu(fabric, one, faults):
-    """A full-size frame of the overlay must fit into the underlay, whose routers do not fragment it (RFC 7348, 4.3)."""
+def check_mtu(fabric, one, segments, faults):
+    """A full-size frame of the segments must fit into the underlay, whose routers do not fragment it (RFC 7348, 4.3)."""
     overhead = OVERHEAD[fabric.family]
-    largest = max(fabric.segments_of(one), key=lambda segment: segment.mtu, default=None)
+    largest = max(segments, key=lambda segment: segment.mtu, default=None)
     for link in one.underlay if largest else ():
         has = link.mtu or known_mtu(one, link.dev)
         need = largest.mtu + overhead
         if has is not None and has < need:
             faults.add(
                 one.host,
-                "vtep_underlay_interfaces",
+                one.word("underlay_interfaces"),
                 f"{link.dev} has MTU {has}, and VNI {largest.vni} with MTU {largest.mtu} needs {need} (VXLAN over "
                 f"IPv{fabric.family} adds {overhead}); write {{dev: {link.dev}, mtu: {need}}}, or set the segment's mtu "
                 f"to {has - overhead} at most",

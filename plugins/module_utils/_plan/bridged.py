@@ -31,8 +31,11 @@ def compile_vtep(fabric, vtep, settings, rows, copies, neighbors=None):
 
 
 def vxlan(fabric, segment, vtep, settings):
+    common = overlay.vxlan(fabric, segment, vtep)
+    if "remote" in settings:  # the module takes one of the two
+        del common["group"]
     return {
-        **overlay.vxlan(fabric, segment, vtep),
+        **common,
         "id": segment.vni,
         "master": segment.bridge,
         "port": access.vxlan_port(segment),

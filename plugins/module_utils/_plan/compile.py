@@ -11,7 +11,7 @@ from .variants import VARIANTS
 SHOWN_FAULTS = 100  # in one report; more than these nobody reads, and a table of 100 000 rows can have as many
 
 
-def read(words, hosts, variant, faults=()):
+def read(words, hosts, variant, faults=(), service_hosts=None):
     """(Fabric, every fault of the whole fabric, in the order of the inventory). faults: those found in reading it."""
     found = Faults()
     found.found.extend(faults)
@@ -22,16 +22,18 @@ def read(words, hosts, variant, faults=()):
     if not hosts:
         found.add("fabric", "groups.vteps", "has no hosts; put the VTEPs into the inventory's group vteps")
         return None, found.found
-    fabric = model.read(words, hosts, found)
+    fabric = model.read(words, hosts, service_hosts or {}, found)
     if known:
         VARIANTS[variant].check(fabric, found)
     return fabric, found.found
 
 
 def compile_host(fabric, variant, host):
-    """A host's plan, out of a fabric without faults."""
+    """The plan of a VTEP or a service node, out of a fabric without faults."""
+    if host in fabric.service_nodes:
+        return compile_service_node(fabric, variant, fabric.service_nodes[host])
     vtep = fabric.vteps[host]
-    links = underlay.compile_vtep(fabric, vtep)
+    links = underlay.compile_node(vtep, routed(fabric, variant))
     parts = VARIANTS[variant].compile_vtep(fabric, vtep)
     # The access role removes what it does not name, so it names what the underlay made.
     parts["access"]["links"] += [{"name": link["name"]} for link in links["links"] if link.get("type")]
@@ -42,8 +44,32 @@ def compile_host(fabric, variant, host):
         "local": fabric.local(vtep),
         "vnis": [segment.vni for segment in fabric.segments_of(vtep)],
         "underlay": links,
+        "vxfld": None,
         **parts,
     }
+
+
+def compile_service_node(fabric, variant, node):
+    """Where the variant has no use for service nodes, their plans are empty."""
+    plan = {"host": node.host, "variant": variant, "family": fabric.family}
+    if not served(variant):
+        return {**plan, "local": None, "vnis": [], "underlay": None, "vxfld": None}
+    return {
+        **plan,
+        "local": fabric.local(node),
+        "vnis": [segment.vni for segment in fabric.segments],
+        "underlay": underlay.compile_node(node, routed(fabric, variant)),
+        **VARIANTS[variant].compile_service_node(fabric, node),
+    }
+
+
+def routed(fabric, variant):
+    """The hosts whose loopbacks must reach one another."""
+    return [*fabric.vteps.values(), *(fabric.service_nodes.values() if served(variant) else ())]
+
+
+def served(variant):
+    return hasattr(VARIANTS[variant], "compile_service_node")
 
 
 def bounded(faults, limit=SHOWN_FAULTS):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A VTEP's side towards the other VTEPs: loopback addresses, underlay interfaces, and OSPF for each family it has.
+"""A host's side towards the other hosts: loopback addresses, underlay interfaces, and OSPF for each family it has.
 
 The key of OSPF's authentication is not in a plan, which anybody may print; role underlay hands it to the modules.
 """
@@ -9,17 +9,18 @@ from __future__ import annotations
 LENGTH = {4: 32, 6: 128}
 
 
-def compile_vtep(fabric, vtep):
+def compile_node(node, others):
+    """others: the hosts whose loopbacks it waits for, itself among them."""
     return {
-        "links": [loopback(vtep), *(link(one) for one in vtep.underlay)],
-        "ospfv3": ospf(vtep, keyless(vtep.ospf.authentication)) if 6 in vtep.addresses else None,
-        "ospfv2": ospf(vtep, md5(keyless(vtep.ospf.authentication))) if 4 in vtep.addresses else None,
+        "links": [loopback(node), *(link(one) for one in node.underlay)],
+        "ospfv3": ospf(node, keyless(node.ospf.authentication)) if 6 in node.addresses else None,
+        "ospfv2": ospf(node, md5(keyless(node.ospf.authentication))) if 4 in node.addresses else None,
         "loopbacks": {
             str(family): {
                 prefix(family, one.addresses[family]): one.host
-                for one in fabric.vteps.values()
+                for one in others
                 if family in one.addresses
-                and family in vtep.addresses  # without an own address, no OSPF of that family
+                and family in node.addresses  # without an own address, no OSPF of that family
             }
             for family in (6, 4)
         },
@@ -30,13 +31,13 @@ def prefix(family, address):
     return f"{address}/{LENGTH[family]}"
 
 
-def loopback(vtep):
+def loopback(node):
     link = {
-        "name": vtep.loopback,
-        "addresses": [prefix(family, address) for family, address in vtep.addresses.items()],
+        "name": node.loopback,
+        "addresses": [prefix(family, address) for family, address in node.addresses.items()],
         "up": True,
     }
-    return link if vtep.loopback == "lo" else {**link, "type": "dummy", "alias": "vtep.fabric loopback"}
+    return link if node.loopback == "lo" else {**link, "type": "dummy", "alias": "vtep.fabric loopback"}
 
 
 def link(one):
@@ -52,14 +53,14 @@ def md5(authentication):
     return authentication and {**authentication, "algorithm": "md5"}
 
 
-def ospf(vtep, authentication):
-    settings = vtep.ospf
+def ospf(node, authentication):
+    settings = node.ospf
     return {
-        "router_id": vtep.router_id,
+        "router_id": node.router_id,
         "areas": [{"area": settings.area, "type": "normal"}],
         "interfaces": [
-            {"name": vtep.loopback, "area": settings.area, "passive": True},
-            *(ospf_interface(one, settings, authentication) for one in vtep.underlay),
+            {"name": node.loopback, "area": settings.area, "passive": True},
+            *(ospf_interface(one, settings, authentication) for one in node.underlay),
         ],
         "timers": given(lsa_min_arrival=settings.lsa_min_arrival),
     }

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The variants that can be compiled. Each is a module of this package with two functions:
+"""The variants that can be compiled. Each is a module of this package with two functions, or three:
 
 check(fabric, faults)     adds what keeps this variant from working on a fabric that is sound otherwise
-compile_vtep(fabric, vtep)  the sections `access`, `overlay` and `expect` of a VTEP's plan
+compile_vtep(fabric, vtep)  the sections `access`, `overlay` and `expect` of a VTEP's plan, and `vxfld` where there is one
+compile_service_node(fabric, node)  the sections `vxfld` and `expect` of a service node's plan, where the variant has them
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from . import (
     unicast_static_l2,
     unicast_static_nd,
     unicast_static_rsc,
+    vxfld_hrep,
+    vxfld_snr,
 )
 
 VARIANTS = {
@@ -23,4 +26,6 @@ VARIANTS = {
     "unicast-static-nd": unicast_static_nd,
     "unicast-static-rsc": unicast_static_rsc,
     "unicast-routing": unicast_routing,
+    "vxfld-hrep": vxfld_hrep,
+    "vxfld-snr": vxfld_snr,
 }
