@@ -14,7 +14,6 @@ from pathlib import Path
 from .._model.errors import InputError
 from . import ini
 
-SHORTEST_KEY = 16  # octets of the file that auth_key_file names
 _TRUE, _FALSE = ("1", "on", "yes", "true"), ("0", "off", "no", "false")
 _LEVELS = {"WARN": "WARNING", "FATAL": "CRITICAL", "NOTSET": "DEBUG"}  # Python's other names of them
 _NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -397,20 +396,21 @@ def _finish(kind, settings, where):
 
 
 def _read_key(file):
-    """The key in a file, without white space around it."""
+    """The key in a file that only its owner and group may read."""
+    from . import auth  # few have a key, and it is much to import
+
     try:
         with open(file, "rb") as opened:
             mode = os.fstat(opened.fileno()).st_mode
-            found = opened.read(4096).strip()
+            found = opened.read(4096)
     except OSError as error:
         raise ValueError(f"{file!r} is not readable ({error.strerror}); write the name of a key file") from None
     if mode & (stat.S_IROTH | stat.S_IWOTH):
         raise ValueError(f"{file!r} is open to all users; write the key anew and take chmod 640")
-    if len(found) < SHORTEST_KEY:
-        raise ValueError(
-            f"{file!r} is a key of {len(found)} octets; write {SHORTEST_KEY} at least, such as `openssl rand -hex 32`"
-        )
-    return found
+    try:
+        return auth.read_key(found)
+    except ValueError as error:
+        raise ValueError(f"{file!r} holds {error}") from None
 
 
 # --- while the daemon runs -----------------------------------------------------------------------------------------
