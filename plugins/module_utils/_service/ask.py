@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 
@@ -21,7 +22,8 @@ def ask(path, command, arguments=None, timeout=30.0):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
             one.settimeout(timeout)
             one.connect(path)
-            one.sendall(request)
+            with contextlib.suppress(BrokenPipeError):  # it may refuse before it has read all
+                one.sendall(request)
             while not parts or not parts[-1].endswith(b"\n"):
                 part = one.recv(1 << 16)
                 if not part:
