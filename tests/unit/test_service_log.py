@@ -6,6 +6,7 @@ import logging
 import socket
 
 import pytest
+from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import InputError
 from ansible_collections.vtep.fabric.plugins.module_utils._service import log
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,6 +111,11 @@ def test_to_a_file_that_is_rotated_and_compressed(tmp_path):
     lines = (older[0] + older[1] + path.read_text()).splitlines()
     numbers = [int(line.rsplit(" ", 1)[1]) for line in lines]
     assert numbers == list(range(numbers[0], 100)) and len(numbers) > 30
+
+
+def test_a_log_file_that_cannot_be(tmp_path):
+    with pytest.raises(InputError, match="No such file or directory; write logdest as"):
+        log.start(NAME, str(tmp_path / "none" / "x.log"), "INFO")
 
 
 @given(st.text())

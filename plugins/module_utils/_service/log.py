@@ -13,6 +13,8 @@ import socket
 import sys
 from pathlib import Path
 
+from .._model.errors import InputError
+
 DEVICE = "/dev/log"
 FACILITY = 3 << 3  # daemon, in syslog.h
 PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}
@@ -67,7 +69,12 @@ def _handler(program, dest, size, count):
 def _file(name, size, count):
     from logging.handlers import RotatingFileHandler
 
-    handler = RotatingFileHandler(name, maxBytes=size, backupCount=count)
+    try:
+        handler = RotatingFileHandler(name, maxBytes=size, backupCount=count)
+    except OSError as error:
+        raise InputError(
+            f"{name}: {error.strerror}; write logdest as syslog, stdout or a file that can be written"
+        ) from None
     handler.namer = lambda old: f"{old}.gz"
     handler.rotator = _compress
     return handler
