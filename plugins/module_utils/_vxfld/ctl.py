@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What vxsndctl and vxrdctl share: options, the daemon's socket, and how faults and wrong usage are told."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from .._model.errors import FabricError
+from .._service.ask import ask
+from . import ini
+
+
+class Usage(Exception):
+    """Wrong usage: told on standard error with the synopsis, exit code 2."""
+
+
+class Asking:
+    """One run of a command: its options, and its daemon."""
+
+    def __init__(self, program, options):
+        self.options = options
+        self.json = options.json
+        self.path = options.uds_file or udsfile(options.config, f"/var/run/{program}.sock")
+
+    def ask(self, command, **arguments):
+        return ask(self.path, command, arguments)
+
+    def print(self, result, text):
+        """The result as JSON with -j, else what `text` makes of it."""
+        print(compact(result) if self.json else text(result).rstrip("\n"))
+
+
+def compact(result):
+    return json.dumps(result, sort_keys=True)
+
+
+def pretty(result):
+    """As `get config` prints it, with and without -j."""
+    return json.dumps(result, indent=4, sort_keys=True)
+
+
+def udsfile(config, default):
+    """The socket that a daemon's configuration names. Faults of the file are the daemon's to tell."""
+    found = default
+    for name in (config, f"{config}.override"):
+        for value in ini.read(name)[0]:
+            if value.key == "udsfile" and value.section in ("common", "DEFAULT") and value.text:
+                found = value.text
+    return found
+
+
+def main(program, description, epilog, run, argv, options=None):
+    """Run a command: `run(asking, words)` does it, and raises Usage or FabricError. Returns the exit code.
+
+    options: {flag: its help}, for asking.options.
+    """
+    parser = argparse.ArgumentParser(
+        program,
+        usage=f"{program} [-j] [-u UDS_FILE | -c FILE] COMMAND ...",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("words", nargs="*", metavar="COMMAND", help="see below; without one, this help is printed")
+    parser.add_argument("-j", "--json", action="store_true", help="print JSON")
+    parser.add_argument("-u", "--uds-file", metavar="UDS_FILE", help="the daemon's socket; wins over -c")
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        default=f"/etc/{program[:-3]}.conf",
+        help="the daemon's configuration, which names its socket (%(default)s)",
+    )
+    for flag, words in (options or {}).items():
+        parser.add_argument(flag, action="store_true", help=words)
+    given = parser.parse_intermixed_args(argv)
+    if not given.words:
+        parser.print_help()
+        return 0
+    try:
+        run(Asking(program[:-3], given), given.words)
+        sys.stdout.flush()
+    except Usage as error:
+        print(f"{parser.format_usage()}{program}: {error}\nMore with: {program} -h", file=sys.stderr)
+        return 2
+    except FabricError as error:
+        for fault in getattr(error, "faults", [error]):
+            print(f"{program}: {fault}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever reads has seen enough, such as head(1)
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def most(words, number, synopsis):
+    """Refuse more words than a command takes."""
+    if len(words) > number:
+        raise Usage(f"{' '.join(words[number:])!r} is too much; write {synopsis}")
+
+
+def vni(text):
+    """A VNI as a whole number."""
+    if not (text.isascii() and text.isdigit()) or int(text) > 0xFFFFFF:
+        raise Usage(f"{text!r} is not a VNI; write 0 to 16777215")
+    return int(text)
