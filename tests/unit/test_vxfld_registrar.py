@@ -4,7 +4,7 @@
 import socket
 
 import pytest
-from ansible_collections.vtep.fabric.plugins.module_utils._vxfld import config, messages
+from ansible_collections.vtep.fabric.plugins.module_utils._vxfld import auth, config, messages
 from ansible_collections.vtep.fabric.plugins.module_utils._vxfld.messages import Extension, Refresh
 from ansible_collections.vtep.fabric.plugins.module_utils._vxfld.registrar import Device, Registrar
 from hypothesis import given, settings
@@ -436,6 +436,34 @@ def test_a_network_that_takes_nothing_is_tried_again_within_a_second():
     assert [when for when, _one in bench.till(1030)] == [1003]
 
 
+def test_a_device_that_was_made_anew_gets_its_list_at_once():
+    bench = Bench(VX100)
+    bench.hear(R4)
+    bench.changed()
+    bench.devices(Device("vxlan100", 17, 100, A))
+    assert bench.changed() == {"vxlan100"}
+    assert bench.registrar.floods == {"vxlan100": {B, C}}
+    bench.devices(Device("other", 17, 100, A))
+    assert bench.changed() == {"vxlan100", "other"}
+    assert bench.registrar.floods == {"other": {B, C}}
+    assert bench.sent() == [(90, 1, {100: [A]}, SERVERS[4])], "the registration is the same all along"
+
+
+def test_whom_to_believe():
+    key = b"0123456789abcdef"
+    bench = Bench(VX100, auth_key=key, allow=(config.Prefix(ip("203.0.113.0"), 24),))
+    node = auth.Authenticator(key)
+    assert node.open(bench.registrar.outbox[0][0], 0.0, 0.0).vteps == {100: [A]}
+    bench.hear(R4)
+    sealed = node.seal(answer({100: [A, B]}), 0.0)
+    bench.hear(sealed, (ip("198.51.100.1"), 10001))
+    assert bench.registrar.floods == {"vxlan100": None} and bench.count("refused") == 2
+    assert bench.hear(sealed) == {"vxlan100": {B}}
+    bench.hear(sealed)
+    assert bench.count("refused") == 3, "sent once more"
+    assert len(bench.alarms()) == 3
+
+
 NAMES = ["vxa", "vxb", "vxc"]
 ADDRESSES = [A, B, C, D, A6, B6, C6]
 DEVICES = st.lists(
@@ -492,8 +520,9 @@ def test_whatever_happens(steps):
         for device in there:
             for peer in floods[device.name] or ():
                 assert device.up and len(peer) == len(device.local) and peer != device.local
-        assert {name for name in {*floods, *seen} if floods.get(name, 0) != seen.get(name, 0)} <= changed
-        seen = dict(floods)
+        now = {device.name: (device.index, floods[device.name]) for device in there}
+        assert {name for name in {*now, *seen} if now.get(name) != seen.get(name)} == changed
+        seen = now
         for holdtime, asked, vteps, to in bench.sent():
             assert (holdtime, asked) in ((90, 1), (0, None)) and vteps
             assert {len(address) for addresses in vteps.values() for address in addresses} == {len(to)}

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 
-from . import messages
+from . import config, messages
+from .auth import OVERHEAD, AllowList, Authenticator, Refused
+from .config import shown_address as text
 from .messages import Extension, Malformed, Refresh
 
+IPV6_MORE = 20  # octets that an IPv6 header is longer than an IPv4 one
 AGAIN = 1.0  # seconds until a registration without an answer is sent once more, and between two requests for one set
 PATIENCE = 2.0  # seconds after a part of an answer until the whole is asked for again
 SETTLE = 2.0  # seconds in which an answer may have been on its way already when the VNI was registered
@@ -59,7 +61,8 @@ COUNTERS = {
     "withdrawals": "datagrams with withdrawals sent",
     "unsent": "times that the network took no datagrams",
     "datagrams": "datagrams received",
-    "malformed": "datagrams that could not be read, or that lack what auth_key_file asks for",
+    "malformed": "datagrams that could not be read",
+    "refused": "datagrams that allow or auth_key_file shut out",
     "unexpected": "datagrams that are no answer to a registration",
     "answers": "answers and pushes, each counted once whatever its number of parts",
     "deltas": "changes of a VNI's set taken in",
@@ -76,12 +79,11 @@ class Registrar:
 
     outbox   [(data, (packed address, port))]
     floods   {device name: its set of packed peers; None when that is not known yet and all is to stay as it is}
-    changed  names of devices whose entry in `floods` came, changed or went
+    changed  names of devices whose entry in `floods` came, changed or went, or that are other devices by now
     alarms   [(key, text)]
     """
 
-    def __init__(self, settings, node_id, machine, now, auth=None):
-        self.settings = settings
+    def __init__(self, settings, node_id, machine, now):
         self.node_id = node_id
         self.machine = machine
         self.outbox, self.alarms = [], []
@@ -90,12 +92,18 @@ class Registrar:
         self.members = {}  # vni: Member
         self.heard = {}  # family: when a service node was last heard, or first written to
         self.lost = set()  # families without contact
-        self._auth = auth
         self._devices = []
+        self._indexes = {}  # device name: its index
         self._named = {}  # device name: what has been said of it
         self._refresh_at = now + AGAIN  # the first registration is repeated so soon, since it may be lost
         self._reassembly = messages.Reassembly()
         self._ended = False
+        self._set(settings)
+
+    def _set(self, settings):
+        self.settings = settings
+        self._authenticator = Authenticator(settings.auth_key) if settings.auth_key else None
+        self._allowed = AllowList(config.Prefix(*prefix) for prefix in settings.allow)
 
     # Devices
 
@@ -123,7 +131,7 @@ class Registrar:
 
     def configure(self, settings, now, wall=0.0):
         """Go on with other settings."""
-        self.settings = settings
+        self._set(settings)
         self._refresh_at = now
         self.devices(self._devices, now, wall)
 
@@ -197,9 +205,10 @@ class Registrar:
             vteps=vteps,
             extension=Extension(machine=self.machine),
         )
-        parts = messages.split(message, self.settings.max_packet_size)
+        reserve = (OVERHEAD if self._authenticator else 0) + (IPV6_MORE if len(server) == 16 else 0)
+        parts = messages.split(message, self.settings.max_packet_size, reserve)
         for part in parts:
-            data = self._auth.sign(part, wall) if self._auth else messages.encode(part)
+            data = self._authenticator.seal(part, wall) if self._authenticator else messages.encode(part)
             self.outbox.append((data, (server, self.settings.vxfld_port)))
         return len(parts)
 
@@ -276,11 +285,17 @@ class Registrar:
         if self._ended:
             return
         self.counters["datagrams"] += 1
+        if source[0] not in self._allowed:
+            self._refuse(source, "not allowed", "is not in the prefixes of allow")
+            return
         try:
-            message = self._auth.verify(data, source, wall) if self._auth else messages.decode(data)
+            message = self._authenticator.open(data, now, wall) if self._authenticator else messages.decode(data)
         except Malformed as error:
             self.counters["malformed"] += 1
             self.alarms.append(("malformed", f"a datagram from {text(source[0])} is malformed: {error}"))
+            return
+        except Refused as error:
+            self._refuse(source, error.reason, error)
             return
         # A registration, or its relay between service nodes, is not meant for us, and names one VTEP only.
         if not isinstance(message, Refresh) or message.value("originator") or message.value("identifier"):
@@ -302,6 +317,10 @@ class Registrar:
                 self.counters["unknown vnis"] += 1
             else:
                 self._answer(vni, member, message, now)
+
+    def _refuse(self, source, reason, why):
+        self.counters["refused"] += 1
+        self.alarms.append((f"refused {reason}", f"a datagram from {text(source[0])} {why}"))
 
     def _contact(self, family, now):
         if family in self.heard:
@@ -374,24 +393,20 @@ class Registrar:
         self._set_flood(member.device.name, wanted)
 
     def _set_flood(self, name, wanted):
-        if name not in self.floods or self.floods[name] != wanted:
+        if self.floods[name] != wanted:
             self.floods[name] = wanted
             self.changed.add(name)
 
     def _flood_all(self):
         """The flood lists of all devices. Those that are not ours, or not now, have nothing of ours in them."""
         ours = {member.device.name: member for member in self.members.values()} if self.settings.head_rep else {}
-        there = {device.name for device in self._devices}
-        for name in set(self.floods) - there:
-            del self.floods[name]
-            self.changed.add(name)
-        for name in sorted(there):
+        before, self._indexes = self._indexes, {device.name: device.index for device in self._devices}
+        for name in before.keys() | self._indexes.keys():
+            if before.get(name) != self._indexes.get(name):
+                self.changed.add(name)
+        self.floods = {name: self.floods.get(name) for name in self._indexes}
+        for name in self._indexes:
             if name in ours:
                 self._flood(ours[name])
             else:
                 self._set_flood(name, frozenset())
-
-
-def text(address):
-    """A packed address in words."""
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
