@@ -229,7 +229,7 @@ def unicast(address):
     """Whether an address can be that of one other host. Nothing is sent to others, whoever registers them."""
     if len(address) == 4:
         return address[0] not in (0, 127) and address[0] < 224
-    return address[0] != 0xFF and any(address[:12]) and not (address[0] == 0xFE and address[1] & 0xC0 == 0x80)
+    return address[0] != 0xFF and any(address[:10]) and not (address[0] == 0xFE and address[1] & 0xC0 == 0x80)
 
 
 def _sum6(packet, source, port, to_port, length):
