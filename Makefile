@@ -4,10 +4,12 @@ SUITE   ?= trixie
 PREFIX  ?= vtep
 HOST    ?= s1
 ARGS    ?=
+# Beside the lab's own inventory, what the variant needs.
+WITH    ?= $(if $(filter vxfld-%,$(VARIANT)),lab-vxfld)
 
 RUN  = tools/run
 VARS = -e lab_prefix=$(PREFIX) -e lab_suite=$(SUITE)
-PLAY = $(RUN) ansible-playbook $(VARS) $(ARGS)
+PLAY = $(RUN) ansible-playbook $(addprefix -i inventories/,lab $(WITH)) $(VARS) $(ARGS)
 
 .PHONY: help lab lab-down shell deploy verify teardown images test unit lint sanity molecule bench docs build clean
 

@@ -9,7 +9,7 @@ name: verify_report
 version_added: "0.1.0"
 short_description: What the answers to a proof of the fabric mean
 description:
-  - Judges what the scripts of the role C(vtep.fabric.verify) answered, which the variables C(verify_vtep) and
+  - Judges what the scripts of the role C(vtep.fabric.verify) answered, which the variables C(verify_node) and
     C(verify_endpoint) of each host hold.
 positional: _input, groups, frames
 options:

@@ -9,9 +9,10 @@ name: verify_request
 version_added: "0.1.0"
 short_description: What the proof of a fabric asks of one host
 description:
-  - For a VTEP, which broadcasts to count, which tables to read and which loopbacks to ping. For an endpoint, whom to ping and
-    how large a full frame is. The role C(vtep.fabric.verify) hands it to its scripts.
-  - Every host of group C(vteps) must have the fact C(preflight_plan) of the role C(vtep.fabric.preflight).
+  - For a VTEP or a service node, which broadcasts to count, which tables to read and which addresses to ping. For an endpoint,
+    whom to ping and how large a full frame is. The role C(vtep.fabric.verify) hands it to its scripts.
+  - Every host of the groups C(vteps) and C(service_nodes) must have the fact C(preflight_plan) of the role
+    C(vtep.fabric.preflight).
 positional: _input, groups, host, frames, wait
 options:
   _input:
@@ -23,7 +24,7 @@ options:
     type: dict
     required: true
   host:
-    description: The host to ask, a VTEP or an endpoint.
+    description: The host to ask, a VTEP, a service node or an endpoint.
     type: str
     required: true
   frames:
@@ -45,7 +46,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The request, plain data.
+  description: >-
+    The request, plain data. Its C(kind) is V(node) for VTEPs and service nodes, V(endpoint), or V(none) for a service node that the
+    variant has no use for.
   type: dict
 """
 
@@ -57,11 +60,13 @@ from ansible_collections.vtep.fabric.plugins.plugin_utils import proof
 def verify_request(hostvars, groups, host, frames=20, wait=10):
     plans, endpoints = proof.read(hostvars, groups)
     if host in plans:
-        return verify.vtep_request(plans[host], endpoints)
+        return verify.node_request(plans[host], plans, endpoints)
     for endpoint in endpoints:
         if endpoint["name"] == host:
             return verify.endpoint_request(endpoint, endpoints, plans, frames, wait)
-    raise AnsibleFilterError(f"{host}: is neither in group vteps nor the name of one of fabric_endpoints")
+    raise AnsibleFilterError(
+        f"{host}: is in none of the groups vteps and service_nodes, and not the name of one of fabric_endpoints"
+    )
 
 
 class FilterModule:

@@ -211,6 +211,15 @@ frr:
     switches:
       description: Whether /etc/frr/daemons is there, which says what runs. Null for a user who may not know.
       type: bool
+installed:
+  description: >-
+    What shows that roles of this collection have been at work on the host, the paths of files by the role's name: V(underlay)
+    and V(vxfld).
+  returned: success
+  type: dict
+  sample:
+    underlay: [/var/lib/vtep.fabric/ospfv3.json]
+    vxfld: []
 writable:
   description: >-
     Whether the module's user can write to C(/), C(/etc), C(/etc/frr), C(/var/lib) and C(/var/lib/vtep.fabric), and replace

@@ -12,16 +12,16 @@ from . import inventory
 
 
 def read(hostvars, groups):
-    """({VTEP: its plan}, endpoints as plain dicts)."""
+    """({VTEP or service node: its plan}, endpoints as plain dicts)."""
     plans = {}
-    for host in groups["vteps"]:
+    for host in (*groups["vteps"], *groups.get("service_nodes", ())):
         if "preflight_plan" not in hostvars[host]:
             raise AnsibleFilterError(
-                f"{host}: has no preflight_plan; run the role vtep.fabric.preflight on all VTEPs first"
+                f"{host}: has no preflight_plan; run the role vtep.fabric.preflight on all VTEPs and service nodes first"
             )
         plans[str(host)] = inventory.plain(hostvars[host]["preflight_plan"])
-    words, hosts, unread = inventory.read(hostvars, groups)
-    fabric, faults = plan.read(words, hosts, next(iter(plans.values()))["variant"], unread)
+    words, hosts, service_hosts, unread = inventory.read(hostvars, groups)
+    fabric, faults = plan.read(words, hosts, next(iter(plans.values()))["variant"], unread, service_hosts)
     if faults:
         raise AnsibleFilterError("the fabric has faults: " + "; ".join(plan.bounded(faults)))
     return plans, [endpoint._asdict() for endpoint in fabric.endpoints]
@@ -30,7 +30,8 @@ def read(hostvars, groups):
 def answers(hostvars, groups):
     """{host: what its script printed}, without those that printed nothing readable."""
     found = {}
-    for group, result in (("vteps", "verify_vtep"), ("endpoints", "verify_endpoint")):
+    results = (("vteps", "verify_node"), ("service_nodes", "verify_node"), ("endpoints", "verify_endpoint"))
+    for group, result in results:
         for host in groups.get(group, ()):
             try:
                 found[str(host)] = json.loads(hostvars[host][result]["stdout"])

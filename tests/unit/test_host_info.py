@@ -184,3 +184,19 @@ def test_what_is_written_and_what_there_is_of_frr(frr_tree):
     assert {host.obstacle(path) for path in host.written()} == {""}
     (frr_tree / "lib").rename(frr_tree / "away")
     assert host.frr_daemons() == []
+
+
+def test_what_roles_have_left(tmp_path, monkeypatch):
+    places = {role: tuple((tmp_path, pattern) for _folder, pattern in told) for role, told in host.INSTALLED.items()}
+    monkeypatch.setattr(host, "INSTALLED", places)
+    assert host.installed() == {"underlay": [], "vxfld": []}
+    for name in ("ospfv3.json", "sysctl.json", "vxfld.pyz", "vxsnd.service", "other.service"):
+        (tmp_path / name).write_text("")
+    assert host.installed() == {
+        "underlay": [f"{tmp_path}/ospfv3.json"],
+        "vxfld": [f"{tmp_path}/vxfld.pyz", f"{tmp_path}/vxsnd.service"],
+    }
+
+
+def test_a_role_that_shows_is_one_of_the_collections():
+    assert all((Path(__file__).parents[2] / "roles" / role).is_dir() for role in host.INSTALLED)

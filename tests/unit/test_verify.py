@@ -38,6 +38,7 @@ def plan(host, local, remote, learning=True):
             "ospfv2": None,
             "loopbacks": {"6": [local + "/128", remote + "/128"]},
         },
+        "vxfld": None,
         "overlay": {
             "vxlans": [{"name": "vxlan100", "id": 100, "dstport": 4789, "mtu": 1500, "learning": learning}],
             "fdb": {"dev": ["vxlan100"], "table": f"00:00:00:00:00:00 dev vxlan100 dst {remote} permanent self\n"},
@@ -131,7 +132,7 @@ def broken(answers, path, value):
         (("s1", "fdb", 1, "state"), "permanent", "s1 FDB row by row"),
         (("s1", "ospf", "3"), [], "s1 OSPFv3 neighbours"),
         (("s1", "ospf", "3", 0, "state"), "Init", "s1 OSPFv3 neighbours"),
-        (("s1", "underlay", "2001:db8:2::1"), False, "s1 VTEP loopbacks answer"),
+        (("s1", "underlay", "2001:db8:2::1"), False, "s1 loopbacks answer"),
     ],
 )
 def test_each_fault_turns_its_check_red(answers, path, value, check):
@@ -167,7 +168,7 @@ def test_requests_ask_for_all_others_and_full_frames():
     request = verify.endpoint_request(ENDPOINTS[0], ENDPOINTS, PLANS, 20, 10)
     assert request["targets"] == ["2001:db8:ff::11"]
     assert request["mtu"] == 1500
-    request = verify.vtep_request(PLANS["s1"], ENDPOINTS)
+    request = verify.node_request(PLANS["s1"], PLANS, ENDPOINTS)
     assert [s["mac"] for s in request["sources"]] == ["50:54:33:00:00:01", "50:54:33:00:00:02"]
     assert request["ospf"] == ["3"]
     assert request["loopbacks"] == ["2001:db8:1::1", "2001:db8:2::1"]
@@ -244,7 +245,7 @@ def routed(answers):
 def test_a_routed_fabric_passes(answers):
     plans, answers = routed(answers)
     assert failed(answers, plans) == []
-    assert verify.vtep_request(plans["s1"], ENDPOINTS)["paths"] == [
+    assert verify.node_request(plans["s1"], plans, ENDPOINTS)["paths"] == [
         {"vni": 100, "mac": "02:00:00:00:00:01", "dst": "2001:db8:2::1", "dstport": 4789}
     ]
 
@@ -270,3 +271,94 @@ def test_a_routed_fabric_passes(answers):
 def test_each_fault_of_a_routed_fabric_turns_its_check_red(answers, path, value, check):
     plans, answers = routed(answers)
     assert failed(broken(answers, ("s1", *path), value), plans) == [f"s1 {check}"]
+
+
+ANYCAST = "2001:db8:100::100"
+H1 = "100/50:54:33:00:00:01"
+
+
+def served(answers, replicating):
+    """The plans and answers of a fabric with two service nodes, of which sn2 gets the frames."""
+    plans = copy.deepcopy(PLANS)
+    for name in ("s1", "s2"):
+        plans[name]["vxfld"] = {"daemon": "vxrd", "settings": {"common": {"svcnode_ip": ANYCAST}, "vxrd": {}}}
+        flood = plans[name]["overlay"]["fdb"]
+        flood["table"], expected = "", flood["table"]
+        if replicating:
+            plans[name]["overlay"]["vxlans"][0]["remote"] = ANYCAST
+            answers[name]["fdb"][0]["dst"] = ANYCAST
+        else:
+            plans[name]["expect"]["fdb"] = expected
+        answers[name]["underlay"][ANYCAST] = True
+    for name, copies in (("sn1", 0), ("sn2", 20 if replicating else 0)):
+        plans[name] = {
+            "host": name, "variant": "x", "family": 6, "local": "2001:db8:98::1", "vnis": [100],
+            "underlay": {"ospfv3": {}, "ospfv2": None, "loopbacks": {"6": ["2001:db8:1::1/128"]}},
+            "vxfld": {"daemon": "vxsnd", "settings": {"common": {"svcnode_ip": ANYCAST}, "vxsnd": {}}},
+            "expect": {
+                "registrations": {"100": ["2001:db8:1::1", "2001:db8:2::1"]},
+                "broadcast_copies": {"100": 1 if replicating else 0},
+            },
+        }  # fmt: skip
+        sent = {f"{kind}/{e['vni']}/{e['mac']}": copies for e in ENDPOINTS for kind in ("broadcast", "unknown")}
+        answers[name] = {
+            "copies": {"sent": {**sent, "bum/100": 2 * copies}, "received": {}},
+            "registrations": {"100": [["2001:db8:2::1", "88", "7"], ["2001:db8:1::1", "71", "5"]]},
+            "ospf": {"3": [{"id": "2.2.2.2", "state": "Full"}]},
+            "underlay": {"2001:db8:1::1": True},
+        }
+    return plans, answers
+
+
+@pytest.mark.parametrize("replicating", [True, False])
+def test_a_fabric_with_service_nodes_passes(answers, replicating):
+    plans, answers = served(answers, replicating)
+    assert failed(answers, plans) == []
+    told = {c["check"]: c for c in verify.checks(plans, ENDPOINTS, answers, 20)}
+    assert told["broadcast copies sent for h2"]["host"] == "sn1, sn2"
+    assert told["broadcast copies sent for h2"]["expected"] == (20 if replicating else 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "replicating", "check"),
+    [
+        (("s1", "underlay", ANYCAST), False, True, "s1 service nodes' address answers"),
+        (("s1", "fdb"), [], False, "s1 FDB row by row"),
+        (("s1", "fdb", 0, "dst"), "2001:db8:9::1", False, "s1 FDB row by row"),
+        (("s1", "fdb", 0, "dst"), "2001:db8:2::1", True, "s1 FDB row by row"),
+        (("sn1", "registrations"), {}, False, "sn1 registrations row by row"),
+        (("sn1", "registrations"), "vxsndctl -j fdb: none", False, "sn1 registrations row by row"),
+        (("sn1", "registrations", "100", 0, 0), "2001:db8:9::1", True, "sn1 registrations row by row"),
+        (("sn1", "registrations", "100", 0, 2), "", True, "sn1 registrations row by row"),
+        (("sn1", "registrations", "101"), [["2001:db8:1::1", "9", "5"]], True, "sn1 registrations row by row"),
+        (("sn1", "ospf", "3"), [], True, "sn1 OSPFv3 neighbours"),
+        (("sn1", "underlay", "2001:db8:1::1"), False, True, "sn1 loopbacks answer"),
+        (("sn1", "copies", "sent", f"broadcast/{H1}"), 20, True, "sn1, sn2 broadcast copies sent for h1"),
+        (("sn2", "copies", "sent", f"unknown/{H1}"), 19, True, "sn1, sn2 unknown-unicast copies sent for h1"),
+        (("sn2", "copies", "sent", f"unknown/{H1}"), 1, False, "sn1, sn2 unknown-unicast copies sent for h1"),
+        (("sn2", "copies", "sent", "bum/100"), 1, False, "sn2 BUM frames sent in VNI 100"),
+    ],
+)
+def test_each_fault_of_a_fabric_with_service_nodes_turns_its_check_red(answers, path, value, replicating, check):
+    plans, answers = served(answers, replicating)
+    assert failed(broken(answers, path, value), plans) == [check]
+
+
+def test_a_silent_service_node_is_a_failure_and_one_without_use_is_not_asked(answers):
+    plans, answers = served(answers, True)
+    del answers["sn1"]
+    assert failed(answers, plans) == ["sn1 answer"]
+    plans = {**PLANS, "sn1": {"host": "sn1", "underlay": None, "vxfld": None, "vnis": []}}
+    assert verify.node_request(plans["sn1"], plans, ENDPOINTS) == {"kind": "none"}
+    assert [c for c in verify.checks(plans, [], {}, 20) if c["host"] == "sn1"] == []
+
+
+def test_requests_to_a_fabric_with_service_nodes(answers):
+    plans, _answers = served(answers, True)
+    request = verify.node_request(plans["sn1"], plans, ENDPOINTS)
+    assert (request["kind"], request["devices"], request["registrations"]) == ("node", [], True)
+    assert [s["dstport"] for s in request["sources"]] == [4789, 4789]
+    assert request["loopbacks"] == ["2001:db8:1::1"]
+    request = verify.node_request(plans["s1"], plans, ENDPOINTS)
+    assert request["loopbacks"] == ["2001:db8:1::1", "2001:db8:2::1", ANYCAST]
+    assert request["registrations"] is False

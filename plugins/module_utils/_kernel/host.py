@@ -33,6 +33,15 @@ RECORDS = Path("/var/lib/vtep.fabric")
 WRITTEN = ("/", "/etc", str(ETC_FRR), "/var/lib", str(RECORDS))
 REPLACED = ("daemons", "frr.conf", "ospf6d.conf", "ospfd.conf")
 ROOM = 256 * 1024  # bytes: each file is written anew beside the old one, and a configuration seldom has 100 KiB
+# What shows that a role has been at work, by the role's name: files that are there as long as its work is.
+INSTALLED = {
+    "underlay": ((RECORDS, "ospfv[23].json"),),
+    "vxfld": (
+        (Path("/usr/local/lib/vtep.fabric"), "vxfld.pyz"),
+        (Path("/etc/systemd/system"), "vx[rs]*d.service"),
+        (RECORDS, "vx*.json"),
+    ),
+}
 CAP_NET_ADMIN = 12  # <linux/capability.h>
 
 RTM_GETLINK, RTM_GETADDR = 18, 22  # <linux/rtnetlink.h>
@@ -67,6 +76,7 @@ def facts():
             "pyroute2": _version_of("pyroute2"),
         },
         "frr": {"daemons": frr_daemons(), "switches": there(ETC_FRR / "daemons")},
+        "installed": installed(),
         "writable": {path: not found for path, found in obstacles.items()},
         "obstacles": {path: found for path, found in obstacles.items() if found},
         "uid": os.geteuid(),
@@ -153,6 +163,14 @@ def frr_daemons():
     if not FRR.is_dir():
         return []
     return sorted(one.name for one in FRR.iterdir() if not one.suffix and one.is_file() and os.access(one, os.X_OK))
+
+
+def installed():
+    """{role: the files that show its work}."""
+    return {
+        role: sorted(str(path) for folder, pattern in places for path in folder.glob(pattern))
+        for role, places in INSTALLED.items()
+    }
 
 
 def written():

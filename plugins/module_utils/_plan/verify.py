@@ -14,6 +14,7 @@ def endpoint_request(endpoint, endpoints, plans, frames, wait):
     """What endpoint.py is asked: whom to ping, and how large a full frame is."""
     peers = [e for e in endpoints if e["vni"] == endpoint["vni"] and e["mac"] != endpoint["mac"]]
     return {
+        "kind": "endpoint",
         "mac": endpoint["mac"],
         "targets": [bare(address) for peer in peers for address in peer["addresses"]],
         "mtu": device_of(plans[endpoint["vtep"]], endpoint["vni"])["mtu"],
@@ -22,22 +23,39 @@ def endpoint_request(endpoint, endpoints, plans, frames, wait):
     }
 
 
-def vtep_request(plan, endpoints):
-    """What vtep.py is asked: which frames to count, which tables to read, which loopbacks to ping."""
-    ports = {device["id"]: device["dstport"] for device in devices(plan)}
+def node_request(plan, plans, endpoints):
+    """What node.py is asked: which frames to count, which tables to read, which addresses to ping."""
+    if plan["underlay"] is None:
+        return {"kind": "none"}
+    ports = {
+        device["id"]: device["dstport"]
+        for one in plans.values()
+        for device in devices(one)
+        if device["id"] in plan["vnis"]
+    }
+    access, overlay = plan.get("access", {}), plan.get("overlay", {})
+    loopbacks = [bare(prefix) for prefix in plan["underlay"]["loopbacks"][str(plan["family"])]]
     return {
+        "kind": "node",
         "sources": [
             {"mac": e["mac"], "vni": e["vni"], "dstport": ports[e["vni"]]} for e in endpoints if e["vni"] in ports
         ],
         "segments": [{"vni": vni, "dstport": dstport} for vni, dstport in ports.items()],
-        "paths": [{**known, "dstport": ports[known["vni"]]} for known in plan["expect"]["paths"]],
-        "devices": [device["name"] for device in plan["overlay"]["vxlans"]],
-        "ports": [link["name"] for link in plan["access"]["links"]],
-        "sysctls": sorted(plan["overlay"]["sysctls"]),
+        "paths": [{**known, "dstport": ports[known["vni"]]} for known in plan["expect"].get("paths", ())],
+        "devices": [device["name"] for device in overlay.get("vxlans", ())],
+        "ports": [link["name"] for link in access.get("links", ())],
+        "sysctls": sorted(overlay.get("sysctls", ())),
         "local": plan["local"],
-        "loopbacks": [bare(prefix) for prefix in plan["underlay"]["loopbacks"][str(plan["family"])]],
+        "loopbacks": loopbacks + shared_address(plan),
         "ospf": [v for v in "32" if plan["underlay"]["ospfv" + v]],
+        "registrations": "registrations" in plan["expect"],
     }
+
+
+def shared_address(plan):
+    """[the service nodes' common address], where the host is a VTEP that asks them."""
+    settings = plan["vxfld"]["settings"] if plan["vxfld"] else {}
+    return [settings["common"]["svcnode_ip"]] if "vxrd" in settings else []
 
 
 def checks(plans, endpoints, answers, frames):
@@ -45,19 +63,25 @@ def checks(plans, endpoints, answers, frames):
     found = []
     for name, plan in sorted(plans.items()):
         answer = answers.get(name)
+        if plan["underlay"] is None:
+            continue
         if answer is None:
             found.append(check("answer", name, "an answer", "none", False))
             continue
         found += ospf_checks(name, plan, answer)
-        found.append(underlay_check(name, answer["underlay"]))
-        found.append(fdb_check(name, plan, answer["fdb"]))
-        found += table_checks(name, plan, answer)
+        found += underlay_checks(name, plan, answer["underlay"])
+        if "overlay" in plan:
+            found.append(fdb_check(name, plan, answer["fdb"]))
+            found += table_checks(name, plan, answer)
+        else:
+            found.append(registration_check(name, plan, answer["registrations"]))
         found += frame_checks(name, plan, answer["copies"]["sent"], endpoints)
     for endpoint in endpoints:
         name = endpoint["name"]
         if name in answers:  # endpoints that are no hosts of the inventory cannot be asked
             found += ping_checks(endpoint, answers[name])
             found += copy_checks(endpoint, plans, answers, frames)
+            found += service_copy_checks(endpoint, plans, answers, frames)
     return found
 
 
@@ -80,21 +104,24 @@ def adjacent(state):
     return words[0] == "full" or (words[0] == "2-way" and (len(words) == 1 or words[1] == "drother"))
 
 
-def underlay_check(name, underlay):
+def underlay_checks(name, plan, underlay):
+    shared = shared_address(plan)
+    yield reached("loopbacks answer", name, {a: answered for a, answered in underlay.items() if a not in shared})
+    if shared:
+        yield reached("service nodes' address answers", name, {a: underlay.get(a) for a in shared})
+
+
+def reached(kind, name, underlay):
     dead = sorted(address for address, answered in underlay.items() if not answered)
-    return check(
-        "VTEP loopbacks answer",
-        name,
-        len(underlay),
-        len(underlay) - len(dead),
-        not dead,
-        [f"no answer from {a}" for a in dead],
-    )
+    detail = [f"no answer from {address}" for address in dead]
+    return check(kind, name, len(underlay), len(underlay) - len(dead), not dead, detail)
 
 
 def fdb_check(name, plan, rows):
-    """The kernel's rows against the compiled ones. Rows learned from traffic are allowed where the device learns."""
-    wanted = {parse_row(line) for line in plan["overlay"]["fdb"]["table"].splitlines() if line.strip()}
+    """The kernel's rows against the compiled ones, and those that a daemon is to write. Rows learned from traffic are
+    allowed where the device learns."""
+    table = plan["overlay"]["fdb"]["table"] + plan["expect"].get("fdb", "")
+    wanted = {parse_row(line) for line in table.splitlines() if line.strip()}
     wanted |= {
         default_row(device) for device in plan["overlay"]["vxlans"] if device.get("group") or device.get("remote")
     }
@@ -173,6 +200,20 @@ def seen_route(pairs):
     return (prefix, unreachable, *(None if unreachable and key != "table" else told[key] for key in ROUTE))
 
 
+def registration_check(name, plan, told):
+    """What a service node knows, against the VTEPs that are to be registered. One that it has only learned of, from what
+    the VTEP sent, or that somebody added by hand, has no node id."""
+    wanted = {(vni, address) for vni, addresses in plan["expect"]["registrations"].items() for address in addresses}
+    if not isinstance(told, dict):
+        return check("registrations row by row", name, len(wanted), "none", False, [str(told)])
+    rows = [(vni, *row) for vni, known in told.items() for row in known]
+    seen = {(vni, address) for vni, address, _age, node in rows if node not in ("", "0")}
+    others = {(vni, address) for vni, address, _age, _node in rows} - wanted
+    detail = [f"not registered: VNI {vni} {address}" for vni, address in sorted(wanted - seen)]
+    detail += [f"not wanted: VNI {vni} {address}" for vni, address in sorted(others)]
+    return check("registrations row by row", name, len(wanted), len(seen), not detail, detail)
+
+
 def frame_checks(name, plan, sent, endpoints):
     """Nothing is flooded where the variant floods nothing, and what is not learned goes straight to the right VTEP."""
     for vni, copies in sorted(plan["expect"]["broadcast_copies"].items()):
@@ -180,7 +221,7 @@ def frame_checks(name, plan, sent, endpoints):
             seen = sent.get(f"bum/{vni}")
             yield check(f"BUM frames sent in VNI {vni}", name, 0, seen, seen == 0)
     asked = {e["vni"] for e in endpoints if e["vtep"] == plan["host"]}
-    known = [path for path in plan["expect"]["paths"] if path["vni"] in asked]
+    known = [path for path in plan["expect"].get("paths", ()) if path["vni"] in asked]
     if known:
         keys = [f"{path['vni']}/{path['mac']}" for path in known]
         strays = [
@@ -231,7 +272,7 @@ def copy_checks(endpoint, plans, answers, frames):
         key = f"{kind}/{endpoint['vni']}/{endpoint['mac']}"
         each = plans[endpoint["vtep"]]["expect"]["broadcast_copies"][str(endpoint["vni"])]
         for name, plan in sorted(plans.items()):
-            if endpoint["vni"] not in plan["vnis"] or name not in answers:
+            if "overlay" not in plan or endpoint["vni"] not in plan["vnis"] or name not in answers:
                 continue
             copies = answers[name]["copies"]
             if name == endpoint["vtep"]:
@@ -241,13 +282,26 @@ def copy_checks(endpoint, plans, answers, frames):
             yield check(f"{said} copies {way} for {endpoint['name']}", name, expected, seen, seen == expected)
 
 
+def service_copy_checks(endpoint, plans, answers, frames):
+    """Whichever service node gets a frame sends it on, so the copies of all of them are one number."""
+    nodes = [name for name, plan in sorted(plans.items()) if "registrations" in plan.get("expect", ())]
+    if not nodes or not set(nodes) <= set(answers):
+        return
+    expected = frames * plans[nodes[0]]["expect"]["broadcast_copies"][str(endpoint["vni"])]
+    for kind, said in (("broadcast", "broadcast"), ("unknown", "unknown-unicast")):
+        sent = [answers[name]["copies"]["sent"].get(f"{kind}/{endpoint['vni']}/{endpoint['mac']}") for name in nodes]
+        seen = None if None in sent else sum(sent)
+        yield check(f"{said} copies sent for {endpoint['name']}", ", ".join(nodes), expected, seen, seen == expected)
+
+
 def bare(address):
     return address.split("/")[0]
 
 
 def devices(plan):
     """The VXLAN devices, each with its VNI under `id`, whichever way the device has it."""
-    return [{**device, "id": device.get("id") or device["vnis"][0]} for device in plan["overlay"]["vxlans"]]
+    vxlans = plan["overlay"]["vxlans"] if "overlay" in plan else ()
+    return [{**device, "id": device.get("id") or device["vnis"][0]} for device in vxlans]
 
 
 def device_of(plan, vni):

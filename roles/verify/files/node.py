@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run on a VTEP: count broadcast copies on the underlay with nftables, and read the tables with iproute2 and vtysh.
+"""Run on a VTEP or a service node: count broadcast copies on the underlay with nftables, and read the tables with iproute2
+and vtysh, and a service node's registrations with vxsndctl.
 
-`vtep.py start REQUEST` sets the counters, `vtep.py stop REQUEST` reads everything and removes them. JSON in and out.
-Only other people's tools are used here, so that the proof does not rest on the collection's own code.
+`node.py start REQUEST` sets the counters, `node.py stop REQUEST` reads everything and removes them. JSON in and out.
+Only other people's tools are used here, so that the proof does not rest on the collection's own code; vxsndctl tells what
+only the daemon knows, and the copies that are counted prove it.
 """
 
 import json
@@ -138,8 +140,17 @@ def ospf_neighbours(version):
     return [{"id": row["neighborId"], "state": row["state"]} for row in found]
 
 
+def registrations():
+    """{VNI: [[address, seconds until it ages or STATIC, node id]]}, or why vxsndctl tells none."""
+    try:
+        done = subprocess.run(["vxsndctl", "-j", "fdb"], capture_output=True, text=True, check=False)
+        return json.loads(done.stdout)
+    except (OSError, ValueError) as error:
+        return f"vxsndctl -j fdb: {error}"
+
+
 def underlay(local, loopbacks):
-    """Whether each VTEP's loopback answers from our own."""
+    """Whether each address answers from our own."""
     running = {
         address: subprocess.Popen(
             ["ping", "-n", "-q", "-c", "1", "-w", "3", "-I", local, address], stdout=subprocess.DEVNULL
@@ -160,6 +171,8 @@ def stop(request):
     answer["sysctls"] = settings(request["sysctls"])
     answer["ospf"] = {version: ospf_neighbours(version) for version in request["ospf"]}
     answer["underlay"] = underlay(request["local"], request["loopbacks"])
+    if request["registrations"]:
+        answer["registrations"] = registrations()
     return answer
 
 
