@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each variant is whole: a role, a Molecule scenario, a place in the tour through all of them, a page and a line in the README."""
+"""Each variant is whole: a role, a Molecule scenario, a place in the tour through those without service nodes, a page and a line
+in the README."""
 
 from itertools import combinations
 from pathlib import Path
@@ -9,16 +10,21 @@ import yaml
 from ansible_collections.vtep.fabric.plugins.module_utils._plan.variants import VARIANTS
 
 ROOT = Path(__file__).parents[2]
+SERVED = [variant for variant, module in VARIANTS.items() if hasattr(module, "compile_service_node")]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_variant_is_whole(variant):
     role = ROOT / "roles" / variant.replace("-", "_")
-    (task,) = yaml.safe_load((role / "tasks" / "main.yml").read_text())
-    assert task["vars"] == {"overlay_variant": variant}
+    first, *rest = yaml.safe_load((role / "tasks" / "main.yml").read_text())
+    assert first["vars"] == {"overlay_variant": variant}
+    daemons = [{"name": "vtep.fabric.vxfld"}] if variant in SERVED else []
+    assert [task["ansible.builtin.import_role"] for task in rest] == daemons
     assert (role / "meta" / "argument_specs.yml").exists()
     scenario = yaml.safe_load((ROOT / "molecule" / variant / "molecule.yml").read_text())
     assert scenario["scenario"]["name"] == variant
+    arguments = scenario.get("ansible", {}).get("executor", {}).get("args", {}).get("ansible_playbook", [])
+    assert any(one.endswith("/inventories/lab-vxfld") for one in arguments) == (variant in SERVED)
     page = (ROOT / "docs" / "variants" / f"{variant}.md").read_text()
     for chapter in ("When to pick it", "What it costs", "What breaks", "In the kernel"):
         assert f"\n## {chapter}\n" in page
@@ -26,9 +32,19 @@ def test_a_variant_is_whole(variant):
     assert f"\n| `{variant}` |" in (ROOT / "README.md").read_text()
 
 
-def test_the_tour_goes_between_all_variants():
+def test_the_tour_goes_between_all_variants_without_service_nodes():
+    """tests/lab/test_vxfld.py goes to those with them and back."""
     (play,) = yaml.safe_load((ROOT / "molecule" / "tour" / "converge.yml").read_text())
     stops = play["vars"]["tour_stops"]
     assert {frozenset(pair) for pair in zip(stops, stops[1:])} == {
-        frozenset(pair) for pair in combinations(VARIANTS, 2)
+        frozenset(pair) for pair in combinations([variant for variant in VARIANTS if variant not in SERVED], 2)
     }
+
+
+def test_what_scenarios_share_is_the_same_in_those_with_inventories_of_their_own():
+    shared = yaml.safe_load((ROOT / ".config" / "molecule" / "config.yml").read_text())
+    shared = shared["ansible"]["executor"]["args"]["ansible_playbook"]
+    for variant in SERVED:
+        scenario = yaml.safe_load((ROOT / "molecule" / variant / "molecule.yml").read_text())
+        own = scenario["ansible"]["executor"]["args"]["ansible_playbook"]
+        assert [one for one in own if not one.endswith("/inventories/lab-vxfld")] == shared
