@@ -177,7 +177,8 @@ class Streams:
     """
 
     def __init__(self, answer, welcome, fault, most=64 << 20):
-        self._answer, self._welcome, self._fault, self._most = answer, welcome, fault, most
+        self.welcome = welcome
+        self._answer, self._fault, self._most = answer, fault, most
         self._servers = []
         self._open = collections.Counter()  # packed address: its connections
         self.timeout, self.whole = TIMEOUT, WHOLE
@@ -195,7 +196,7 @@ class Streams:
         end = packed_end(name) if name else None  # None: gone already
         if (
             end is None
-            or not self._welcome(end[0])
+            or not self.welcome(end[0])
             or sum(self._open.values()) >= CONNECTIONS
             or self._open[end[0]] >= CONNECTIONS_OF_A_HOST
         ):

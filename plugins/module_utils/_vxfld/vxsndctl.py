@@ -119,10 +119,10 @@ def _fdb_file(asking, words):
 
 def _peers(asking, words):
     ctl.most(words, 0, "peers")
-    heads = ["Peer", "Last exchange", "Outcome", "Untold"]
+    heads = ["Peer", "Last exchange", "Outcome"]
 
     def text(told):
-        rows = [(one["peer"], _ago(one["ago"]), one["outcome"], one["untold"]) for one in told]
+        rows = [(one["peer"], _ago(one["ago"]), one["outcome"]) for one in told]
         return table.text(heads, rows) if rows else "None"
 
     asking.print(asking.ask("peers"), text)
