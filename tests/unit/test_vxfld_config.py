@@ -5,7 +5,7 @@ import socket
 
 import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import InputError
-from ansible_collections.vtep.fabric.plugins.module_utils._vxfld import config, ini
+from ansible_collections.vtep.fabric.plugins.module_utils._vxfld import auth, config, ini
 
 ANYCAST, OWN, PEER = (bytes((203, 0, 113, 100)), bytes((192, 0, 2, 101)), bytes((192, 0, 2, 102)))
 SIX = socket.inet_pton(socket.AF_INET6, "2001:db8::1")
@@ -144,6 +144,13 @@ vxfld_proxy_servers = 192.0.2.102:9
     assert settings.vxfld_proxy_servers == ((PEER, 9),)
     assert config.shown(settings)["svcnode_peers"] == "[2001:db8::1]:10001 [2001:db8::1]:7 192.0.2.102:8"
     assert warnings == []
+
+
+def test_prefixes(tmp_path):
+    settings, _warnings = load(tmp_path, "[common]\nallow = 192.0.2.0/24 2001:db8::1 0.0.0.0/0\n")
+    assert settings.allow == ((bytes((192, 0, 2, 0)), 24), (SIX, 128), (bytes(4), 0))
+    assert config.shown(settings)["allow"] == "192.0.2.0/24 2001:db8::1/128 0.0.0.0/0"
+    assert PEER in auth.AllowList(settings.allow[:1]) and ANYCAST not in auth.AllowList(settings.allow[:2])
 
 
 def test_names_are_looked_up_ipv4_first(tmp_path, monkeypatch):

@@ -202,7 +202,7 @@ def prefixes(text):
         whole = int.from_bytes(network, "big")
         if whole & ((1 << bits - length) - 1):
             raise ValueError(f"{one!r} has bits behind its prefix length; write the network's own address")
-        found.append((network, length))
+        found.append(Prefix(network, length))
     return tuple(found)
 
 
