@@ -9,7 +9,6 @@ kernel does not use twice.
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -30,6 +29,7 @@ class FloodRecord:
         self._space = space
         self._boot = BOOT.read_text(encoding="ascii").strip()
         self._known = {}
+        self._unwritten = set()  # indexes whose file is not as it should be
         self.faults = []
         for path in sorted(self._directory.glob("flood-*.json")):
             self._load(path)
@@ -60,12 +60,13 @@ class FloodRecord:
     def put(self, device, destinations):
         """Tell the destinations of a device (name, index) anew. Raises KernelError; what is in memory is right all the same."""
         destinations = frozenset(destinations)
-        if destinations == self.get(device.index):
+        if destinations == self.get(device.index) and device.index not in self._unwritten:
             return
         if not destinations:
             self.drop(device.index)
             return
         self._known[device.index] = destinations
+        self._unwritten.add(device.index)
         told = {"boot": self._boot, "dev": device.name, "destinations": sorted(map(shown_address, destinations))}
         path = self._path(device.index)
         temporary = path.with_suffix(".new")
@@ -74,18 +75,18 @@ class FloodRecord:
             # At once, but not flushed to the disk: what a power cut takes from it, it takes from the kernel as well.
             temporary.write_text(json.dumps(told) + "\n", encoding="ascii")
             temporary.replace(path)
+            self._unwritten.discard(device.index)
         except OSError as error:
             raise KernelError(f"write {path}", error.errno) from None
 
     def drop(self, index):
         """Forget a device."""
-        if self._known.pop(index, None) is not None:
-            try:
-                os.unlink(self._path(index))  # noqa: PTH108 (one system call, plainly)
-            except FileNotFoundError:
-                return
-            except OSError as error:
-                raise KernelError(f"remove {self._path(index)}", error.errno) from None
+        self._known.pop(index, None)
+        self._unwritten.discard(index)
+        try:
+            self._path(index).unlink(missing_ok=True)
+        except OSError as error:
+            raise KernelError(f"remove {self._path(index)}", error.errno) from None
 
     def _path(self, index):
         return self._directory / f"flood-{self._space}-{index}.json"

@@ -24,6 +24,7 @@ from .flooder import Flooder
 from .registrar import COUNTERS, Device, Registrar
 
 CONFIG = "/etc/vxrd.conf"
+CGROUP = Path("/proc/self/cgroup")
 AGAIN = 1.0  # seconds until what the kernel refused is tried again
 SETTLE = 2.0  # seconds from a device's change until its flood list is looked at once more
 READY = 10.0  # seconds after which a service is ready even if the network takes no registration yet
@@ -242,7 +243,7 @@ class Vxrd:
                 self._socket(4 if len(end[0]) == 4 else 6).send(data, end)
             except (OSError, FabricError) as error:
                 words = error if isinstance(error, FabricError) else f"{sockets.shown(end)}: {error.strerror or error}"
-                self._alarm(f"send {end[0].hex()}", f"cannot register, trying again each second: {words}")
+                self._alarm(f"send {words}", f"cannot register, trying again each second: {words}")
                 failed = True
         if failed:
             self.registrar.unsent(self._loop.time())
@@ -302,7 +303,7 @@ class Vxrd:
             "show": self._show,
             "vxlans": self._vxlans,
             "peers": self._peers,
-            "get": self._get,
+            "get config": self._get,
             "counters": lambda _arguments: self._counters(),
             "metrics": lambda _arguments: metrics.text(self._metrics()),
         }
@@ -407,7 +408,7 @@ def restarted_by_systemd():
     if not os.environ.get("NOTIFY_SOCKET"):
         return False
     try:
-        groups = Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="replace")
+        groups = CGROUP.read_text(encoding="utf-8", errors="replace")
         unit = re.search(r"/([^/\n]+\.service)(?:/|$)", groups, re.MULTILINE)
         if not unit:
             return False
