@@ -7,6 +7,7 @@ import asyncio
 import collections
 import contextlib
 import errno
+import os
 import socket
 import struct
 
@@ -262,6 +263,9 @@ async def exchange(end, data, source=None, answered=False, most=64 << 20, timeou
         )
     except asyncio.TimeoutError:
         raise OSError(errno.ETIMEDOUT, f"no connection within {timeout:g} s") from None
+    except OSError as error:
+        # asyncio has words of its own instead of the kernel's.
+        raise OSError(error.errno, os.strerror(error.errno) if error.errno else str(error)) from None
     try:
         await _written(writer, data, timeout)
         # Without an answer the other end closes: only then is it known that it has read all.

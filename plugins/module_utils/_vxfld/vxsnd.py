@@ -71,19 +71,20 @@ class Vxsnd:
         self._streams = self._replication = self._server = None
         self._allowed = AllowList(settings.allow)
         self._loop = self._timer = self._stopping = None
-        self._due = 0.0
+        self._born = self._due = 0.0
         self._soon = False
         self._tasks = set()
         self._exchanges = {}  # peer: (when, how it went)
         self._counters = collections.Counter()
         self._traced = set()  # faults that were told with their traceback
-        self._heard_all = None  # set once the first peers have answered, or failed
+        self._heard_all = None  # set once enough peers have answered, or all have been tried
 
     # Start and end
 
     async def run(self):
         """Until a signal ends it. Raises FabricError where it cannot start."""
         self._loop = asyncio.get_running_loop()
+        self._born = self._loop.time()
         self._loop.set_exception_handler(
             lambda _loop, context: self._fault(context.get("exception") or RuntimeError(context["message"]))
         )
@@ -201,11 +202,12 @@ class Vxsnd:
         return f"the process replicates BUM frames ({self._replication.why})"
 
     async def _first_sync(self):
-        """Wait until the peers asked first have answered or failed."""
+        """Wait until enough peers have answered, or all have been tried; for all calls together, FIRST_SYNC at most."""
+        left = max(0.0, self._born + FIRST_SYNC - self._loop.time())
         waiting = [asyncio.ensure_future(one.wait()) for one in (self._heard_all, self._stopping)]
         if self._node.synced:
             self._heard_all.set()
-        await asyncio.wait(waiting, timeout=FIRST_SYNC, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         for one in waiting:
             one.cancel()
 
@@ -368,7 +370,8 @@ class Vxsnd:
         else:
             self._outcome(peer)
             self._node.sync_answer(answer, peer, self._loop.time(), time.time())
-        self._heard_all.set()
+        if self._node.synced or all(one in self._exchanges for one in self._node.peers):
+            self._heard_all.set()
         self._pump_soon()
 
     def _outcome(self, peer, error=None):
