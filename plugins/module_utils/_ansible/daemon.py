@@ -65,8 +65,10 @@ class Daemon(Resource):
             systemd.forget(service)
         if plan.enable:
             systemd.enable(service)
-        if plan.act in ("start", "restart", "reload"):
-            getattr(systemd, plan.act)(service)
+        if plan.act in ("start", "restart"):
+            systemd.start(service)
+        if plan.act == "reload":
+            systemd.reload(service)
 
     def verify(self, desired, plan):
         observed = self.read(desired)

@@ -83,6 +83,6 @@ def stop(name, after):
     systemd.stop(service)
     systemd.disable(service)
     for unit in after:
-        systemd.start(unit)
+        systemd.run(unit)
     if (RUN / name).exists():
         systemd.clean(service)

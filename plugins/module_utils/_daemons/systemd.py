@@ -9,8 +9,19 @@ import time
 
 from .._model.errors import DaemonError, MissingError
 
-PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "FragmentPath", "NeedDaemonReload", "MainPID")
+PROPERTIES = (
+    "LoadState",
+    "ActiveState",
+    "UnitFileState",
+    "FragmentPath",
+    "NeedDaemonReload",
+    "MainPID",
+    "InvocationID",
+    "NRestarts",
+    "Job",
+)
 PATIENCE = 180  # seconds for a job; units have limits of their own that are shorter
+POLL = 0.1  # seconds
 LINES = 12  # of a daemon's log that an error shows
 
 
@@ -47,25 +58,45 @@ def clean(unit):
 
 
 def start(unit):
-    """Start it, and wait until it is ready."""
-    _job("start", unit)
-
-
-def restart(unit):
-    _job("restart", unit)
+    """Start it anew, whatever it does now, and wait until it is ready. Raises DaemonError with the last lines of its log."""
+    forget(unit)
+    before = show(unit).get("InvocationID")
+    began = time.time()
+    # systemctl itself would wait as long as systemd tries again (RestartMode=direct), which may be for ever.
+    done = _run("systemctl", "restart", "--no-block", unit)
+    words = done.stderr
+    while not done.returncode:
+        now = show(unit)
+        is_new = now.get("InvocationID") != before
+        if not now.get("Job") and now.get("ActiveState") == "active":
+            return
+        if (is_new and now.get("NRestarts", "0") != "0") or not now.get("Job"):
+            break
+        if time.time() > began + PATIENCE:
+            words = f"it was not ready after {PATIENCE} s"
+            break
+        time.sleep(POLL)
+    raise DaemonError(_failure("start", unit, began, words))
 
 
 def reload(unit):
-    _job("reload", unit)
-
-
-def _job(verb, unit):
-    forget(unit)
-    began = int(time.time())
-    done = _run("systemctl", verb, unit)
+    began = time.time()
+    done = _run("systemctl", "reload", unit)
     if done.returncode:
-        said = _log(unit, began) or [(done.stderr or done.stdout).strip() or f"systemctl ended with {done.returncode}"]
-        raise DaemonError("\n  ".join([f"systemctl {verb} {unit} failed; its last words:", *said]))
+        raise DaemonError(_failure("reload", unit, began, done.stderr))
+
+
+def run(unit):
+    """Start a unit of Type=oneshot, and wait until it has ended."""
+    began = time.time()
+    done = _run("systemctl", "start", unit)
+    if done.returncode:
+        raise DaemonError(_failure("start", unit, began, done.stderr))
+
+
+def _failure(verb, unit, began, words):
+    said = _log(unit, int(began)) or [words.strip() or "it said nothing"]
+    return "\n  ".join([f"systemctl {verb} {unit} failed; its last words:", *said])
 
 
 def _log(unit, began):
