@@ -40,15 +40,16 @@ def compose(plan, words, extra, key=None, upstream=False):
     found = {section: dict(rows) for section, rows in plan["settings"].items()}
     if not upstream:
         found = _merged(found, _places(daemon, key))
-    for place, rows in _given(daemon, words, extra, faults):
-        found = _merged(found, {place: rows})
+    for section, rows in _given(daemon, words, extra, not upstream, faults):
+        found = _merged(found, {section: rows})
     texts = {section: {name: _text(value) for name, value in rows.items()} for section, rows in found.items() if rows}
     if upstream:
         # What the fabric asks for beyond upstream's keys, upstream does as it always does.
         planned = {(section, name) for section, rows in plan["settings"].items() for name in rows}
         texts = _for_upstream(texts, planned, key, faults)
+        faults += _checked(daemon, texts, None)
     else:
-        faults += _checked(daemon, texts, key)
+        faults += _unknown(daemon, texts) + _checked(daemon, texts, key)
     return {"daemon": daemon, "settings": texts, "reloadable": reloadable(daemon), "faults": faults}
 
 
@@ -67,13 +68,13 @@ def _places(daemon, key):
     return {"common": common, daemon: {"statedir": run}}
 
 
-def _given(daemon, words, extra, faults):
-    """(section, {key: value}) of what the role was given for this daemon."""
+def _given(daemon, words, extra, with_unit, faults):
+    """(section, {key: value}) of what the role was given for this daemon. with_unit: its unit is ours."""
     own = config.keys(config.KINDS[daemon])
     for name, value in words.items():
         if value is not None and name in own:
             yield config.section(daemon, name), {name: value}
-    fixed = {name for rows in _places(daemon, "").values() for name in rows}
+    fixed = {name for rows in _places(daemon, "").values() for name in rows} if with_unit else set()
     for section, rows in extra.items():
         if section not in ("common", *config.KINDS):
             faults.append(
@@ -101,8 +102,19 @@ def _text(value):
     return str(value)
 
 
+def _unknown(daemon, texts):
+    """What the daemon would only warn of: whoever sets it counts on it."""
+    known = {(config.section(daemon, name), name) for name in config.keys(config.KINDS[daemon])}
+    return [
+        f"/etc/{daemon}.conf: [{section}] {name}: is not a known key; write it as vxfld's documentation has it"
+        for section, rows in texts.items()
+        for name in rows
+        if (section, name) not in known
+    ]
+
+
 def _checked(daemon, texts, key):
-    """Every fault that the daemon would find, and every key that it would not know."""
+    """Every fault that the daemon would find."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{daemon}.conf"
         if key is not None:
@@ -111,10 +123,10 @@ def _checked(daemon, texts, key):
             texts = _merged(texts, {"common": {"auth_key_file": str(Path(folder) / SECRET)}})
         file.write_text(model.configuration(model.Daemon(daemon, settings=texts)), encoding="utf-8")
         try:
-            found = config.load(daemon, str(file))[1]
+            config.load(daemon, str(file))
         except InputError as error:
-            found = error.faults
-        return [_readable(fault, folder, daemon) for fault in found]
+            return [_readable(fault, folder, daemon) for fault in error.faults]
+        return []
 
 
 def _readable(fault, folder, daemon):
@@ -132,7 +144,7 @@ def _for_upstream(texts, planned, key, faults):
     for section, rows in texts.items():
         for name, value in rows.items():
             if name in UPSTREAM.get(section, ()):
-                known.setdefault(section, {})[name] = value
+                known.setdefault(section, {})[name] = value.upper() if name == "loglevel" else value
                 faults += [
                     f"[{section}] {name}: {word} is IPv6, and upstream takes IPv4 only; give this host and its service nodes IPv4 addresses"
                     for word in value.split()

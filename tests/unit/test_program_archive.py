@@ -4,16 +4,20 @@
 import hashlib
 import os
 import subprocess
+import sys
 import zipfile
 from io import BytesIO
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible import program as resource
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.run import converge
 from ansible_collections.vtep.fabric.plugins.module_utils._daemons import program as adapter
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import InputError
 from ansible_collections.vtep.fabric.plugins.plugin_utils import program_archive
+
+ROOT = Path(__file__).parents[2]
 
 SOURCE = {
     "__init__.py": "",
@@ -57,6 +61,13 @@ def collection(tmp_path):
         path.write_text(text)
     (root / "galaxy.yml").write_text("version: 1.2.3\n")
     return root
+
+
+@pytest.fixture(scope="module")
+def vxfld():
+    """The commands of role vxfld, and their archive."""
+    commands = yaml.safe_load((ROOT / "roles" / "vxfld" / "vars" / "main.yml").read_text())["vxfld_commands"]
+    return commands, program_archive.build(commands)
 
 
 @pytest.fixture
@@ -241,3 +252,32 @@ def test_every_fault_is_told(host):
         assert words in told
     with pytest.raises(InputError, match="name: 'X'"):
         converge(resource.Program(), {**params, "name": "X", "state": "absent"}, True)
+
+
+def test_the_commands_of_vxfld_need_python_only(vxfld, host):
+    """They run without site-packages, as on a host that has Python alone, and leave nothing behind."""
+    commands, archive = vxfld
+    task(archive, commands=commands)
+    before = tree(host)
+    assert sorted(before)[-4:] == ["sbin/vxrd", "sbin/vxrdctl", "sbin/vxsnd", "sbin/vxsndctl"]
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", host / "sbin" / command, "--help"],
+            env={"PATH": os.environ["PATH"]}, cwd=host, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"usage: {command} ")
+    assert tree(host) == before
+
+
+def test_vxfld_holds_nothing_of_the_controller(vxfld):
+    _commands, archive = vxfld
+    with zipfile.ZipFile(BytesIO(archive)) as opened:
+        layers = {name.split("/")[1] for name in opened.namelist() if name.count("/") > 1}
+        sources = {name: opened.read(name).decode() for name in opened.namelist()}
+    assert layers == {"_kernel", "_model", "_service", "_vxfld"}
+    for name, text in sources.items():
+        compile(text, name, "exec", dont_inherit=True)
+        assert not any(
+            line.split()[:1] in (["import"], ["from"]) and "ansible" in line for line in text.splitlines()
+        ), name

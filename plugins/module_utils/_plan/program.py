@@ -32,7 +32,7 @@ def plan(desired, archive, links, taken):
         raise InputError(
             [f"{path} is there and is not a link to {desired.name}; move it away" for path in sorted(taken)]
         )
-    same = archive == model.Archive(desired.sha256, desired.version)
+    same = archive and (archive.sha256, archive.mode, archive.owner) == (desired.sha256, model.MODE, None)
     return Plan(
         desired.name,
         install=not same,
