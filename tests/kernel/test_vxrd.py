@@ -212,6 +212,19 @@ def test_when_systemd_restarts_the_service_everything_stays(vxrd, node, job, tmp
         assert flood("vx100") == [] and withdrawn
 
 
+def test_sigusr1_leaves_everything_to_the_next_process(vxrd, node):
+    device()
+    vxrd.start()
+    node.registers(100)
+    node.say(R4)
+    is_flood("vx100", "192.0.2.2", "192.0.2.3")
+    vxrd.process.send_signal(signal.SIGUSR1)
+    assert vxrd.stop() == 0, "a SIGTERM behind it changes nothing"
+    assert flood("vx100") == ["192.0.2.2", "192.0.2.3"]
+    assert not [one for one in node.heard() if not one.holdtime]
+    assert not vxrd.keys["pidfile"].exists()
+
+
 class listening:
     """What systemd would hear; `said` has its lines."""
 

@@ -13,7 +13,7 @@ from .messages import Extension, Malformed, Refresh
 IPV6_MORE = 20  # octets that an IPv6 header is longer than an IPv4 one
 AGAIN = 1.0  # seconds until a registration without an answer is sent once more, and between two requests for one set
 PATIENCE = 2.0  # seconds after a part of an answer until the whole is asked for again
-SETTLE = 2.0  # seconds in which an answer may have been on its way already when the VNI was registered
+SETTLE = 2.0  # seconds in which an answer may have been on its way already when the VNI was registered first
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,15 @@ class Member:
 
     device: Device
     server: bytes
-    registered: float = 0.0  # when last
+    since: float | None = None  # when it was registered first
+    registered: float = 0.0  # and last
     again: float | None = None  # when to register out of turn
     peers: frozenset | None = None  # all VTEPs of our family, ourselves included; None: not known yet
     flushed: bool = False  # the peers are unknown since contact was lost, and so the flood list is to be empty
     source: int | None = None
     generation: int | None = None
+    missed: float | None = None  # when an answer was last without ourselves
+    patience: float = AGAIN  # seconds from a registration to the next one because of that
 
     @property
     def family(self):
@@ -181,6 +184,8 @@ class Registrar:
         servers = {}
         for vni in sorted(vnis):
             member = self.members[vni]
+            if member.since is None:
+                member.since = now
             member.registered, member.again = now, None
             if self.settings.head_rep and member.peers is None:
                 member.again = now + AGAIN
@@ -362,7 +367,7 @@ class Registrar:
         """Make the told set the VNI's, unless we are missing in it: then it was told of another host, or too early."""
         if member.device.local not in peers:
             self.counters["own missing"] += 1
-            if now - member.registered >= SETTLE:
+            if now - member.since >= SETTLE:
                 self.alarms.append(
                     (
                         "clash",
@@ -370,13 +375,22 @@ class Registrar:
                         f"another host registers with node id {self.node_id}, or the registration was lost",
                     )
                 )
-            self._again(member, now)
+            self._missed(member, now)
             return False
         member.peers = frozenset(peers)
         member.flushed = False
         member.again = None
         self._flood(member)
         return True
+
+    def _missed(self, member, now):
+        """Register again, the more slowly the longer it goes on: two hosts with one node id each make the other do so."""
+        if member.again is not None:
+            return
+        recent = member.missed is not None and now - member.missed <= 2 * self._interval()
+        member.patience = min(2 * member.patience, self._interval()) if recent else AGAIN
+        member.missed = now
+        member.again = max(now, member.registered + member.patience)
 
     def _again(self, member, now):
         """Register a VNI out of turn, which asks for its whole set; not more often than once a second."""

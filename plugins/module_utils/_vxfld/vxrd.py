@@ -38,8 +38,9 @@ service node answers. Rows that it did not write stay as they are.
 """
 SIGNALS = """\
 signals:
-  SIGTERM, SIGINT   withdraw all registrations, remove the rows that vxrd wrote, and end. When systemd restarts the
-                    service, registrations and rows stay: the next process goes on with them
+  SIGTERM, SIGINT   withdraw all registrations, remove the rows that vxrd wrote, and end. When systemd says that it
+                    restarts the service, do as with SIGUSR1
+  SIGUSR1           end, and leave registrations and rows for the next process to go on with
   SIGHUP            read the configuration again
 
 files:
@@ -66,6 +67,7 @@ class Vxrd:
         self._loop = self._timer = self._repair_timer = None
         self._ready = False
         self._stopping = None
+        self._keep = False  # whether registrations and flood lists outlive this process
         self._server = None
 
     # Start and end
@@ -87,8 +89,8 @@ class Vxrd:
             self.flooder = Flooder(self.kernel, record)
             self.registrar = Registrar(self.settings, node.node_id, node.machine, self._loop.time())
             await self._server.start()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._loop.add_signal_handler(number, self._stopping.set)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+                self._loop.add_signal_handler(number, self._stop, number)
             self._loop.add_signal_handler(signal.SIGHUP, self._reload)
             self._loop.add_reader(self.watch, self._links)
             self._loop.call_later(READY, self._tell_ready)
@@ -107,10 +109,15 @@ class Vxrd:
         finally:
             self._close()
 
+    def _stop(self, number):
+        # systemd sends SIGTERM behind SIGUSR1, and of two signals at once the later one may be told first.
+        self._keep = self._keep or number == signal.SIGUSR1
+        self._stopping.set()
+
     def _end(self):
         notify.stopping()
-        if restarted_by_systemd():
-            self.log.info("systemd restarts the service: registrations and flood lists stay")
+        if self._keep or restarted_by_systemd():
+            self.log.info("another process is to go on: registrations and flood lists stay")
             return
         self.registrar.withdraw(self._loop.time(), time.time())
         self._pump()
