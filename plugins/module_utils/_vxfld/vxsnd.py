@@ -18,11 +18,12 @@ from pathlib import Path
 
 from .._kernel.local_address import LocalAddresses
 from .._model.errors import FabricError, InputError, MissingError
-from .._service import control, instance, log, metrics, notify
+from .._service import control, instance, log, notify
 from . import anycast, config, replicate_nft, service_node, sockets, static_entries
 from .auth import AllowList
-from .messages import STATIC, Malformed
+from .messages import Malformed
 from .replication import Replication
+from .vxsnd_requests import Requests
 
 CONFIG = "/etc/vxsnd.conf"
 SNAPSHOT = 10.0  # seconds between snapshots at least; a long one waits SNAPSHOT_SHARE times as long as it takes
@@ -59,23 +60,23 @@ class Vxsnd:
         self.log = logger
         self._reread, self._started = reread, started
         self._alarms = log.Alarms(lambda text: logger.warning("%s", text))
-        self._since = time.time()
+        self.since = time.time()
         self._source = secrets.randbits(63)
-        self._node = service_node.ServiceNode(settings, self._source, secrets.SystemRandom())
+        self.node = service_node.ServiceNode(settings, self._source, secrets.SystemRandom())
         self._addresses = LocalAddresses()
         self._anycast = anycast.Anycast(settings, self._addresses)
         self._snapshot_file = Path(settings.statedir) / "snapshot"
         self._snapshot_due = self._check_due = 0.0
-        self._udp = []
+        self.udp = []
         self._senders = {}  # family: sockets.Udp
-        self._streams = self._replication = self._server = None
+        self.streams = self.replication = self._server = None
         self._allowed = AllowList(settings.allow)
-        self._loop = self._timer = self._stopping = None
+        self.loop = self._timer = self._stopping = None
         self._born = self._due = 0.0
         self._soon = False
         self._tasks = set()
-        self._exchanges = {}  # peer: (when, how it went)
-        self._counters = collections.Counter()
+        self.exchanges = {}  # peer: (when, how it went)
+        self.counters = collections.Counter()
         self._traced = set()  # faults that were told with their traceback
         self._heard_all = None  # set once enough peers have answered, or all have been tried
 
@@ -83,13 +84,13 @@ class Vxsnd:
 
     async def run(self):
         """Until a signal ends it. Raises FabricError where it cannot start."""
-        self._loop = asyncio.get_running_loop()
-        self._born = self._loop.time()
-        self._loop.set_exception_handler(
+        self.loop = asyncio.get_running_loop()
+        self._born = self.loop.time()
+        self.loop.set_exception_handler(
             lambda _loop, context: self._fault(context.get("exception") or RuntimeError(context["message"]))
         )
         self._stopping, self._heard_all = asyncio.Event(), asyncio.Event()
-        self._server = control.Server(self.settings.udsfile, self._handlers(), self.log)
+        self._server = control.Server(self.settings.udsfile, Requests(self).handlers(), self.log)
         try:
             await self._start()
             self._housekeeping()
@@ -105,19 +106,19 @@ class Vxsnd:
 
     async def _start(self):
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._stopping.set)
-        self._loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+            self.loop.add_signal_handler(number, self._stopping.set)
+        self.loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         self._restore()
-        self._load_static(self.settings)
+        self.load_static(self.settings)
         await self._server.start()
-        self._streams = sockets.Streams(self._stream, self._allowed.__contains__, self._fault)
+        self.streams = sockets.Streams(self._stream, self._allowed.__contains__, self._fault)
         anycasts, own = self._layout()
         for one in own:
             self._open(one, sender=True)
         for family, address in self._tcp_addresses():
             one = self._bound(socket.SOCK_STREAM, family, address)
             if one:
-                await self._streams.start(one)
+                await self.streams.start(one)
         self._pump()
         if self.settings.install_svcnode_ip and self._anycast.missing():
             # VTEPs that come here with the address find a node that knows what its peers know.
@@ -176,36 +177,34 @@ class Vxsnd:
         if bound is None:
             return
         one = sockets.Udp(bound, source)
-        self._udp.append(one)
+        self.udp.append(one)
         if sender:
             self._senders[family] = one
-        one.start(self._loop, self._received, self._pump, self._fault)
+        one.start(self.loop, self._received, self._pump, self._fault)
 
     async def _start_replication(self):
         if self.settings.no_flood or not self.settings.enable_vxlan_listen:
             self.log.info("BUM frames are not replicated here, as configured")
             return
-        self._replication = Replication(
-            self.settings, self._loop, self._learned, self._proxy(), self._pump, self._fault
-        )
+        self.replication = Replication(self.settings, self.loop, self._learned, self._proxy(), self._pump, self._fault)
         # All of the database, before anything of a former process is replaced.
-        self._node.changed.update(self._node.registrations)
+        self.node.changed.update(self.node.registrations)
         self._pump()
-        await self._replication.start()
-        self.log.info("%s", self._replicating())
+        await self.replication.start()
+        self.log.info("%s", self.replicating())
 
-    def _replicating(self):
-        if not self._replication:
+    def replicating(self):
+        if not self.replication:
             return "nobody replicates BUM frames here"
-        if self._replication.kernel:
+        if self.replication.kernel:
             return "the kernel replicates BUM frames"
-        return f"the process replicates BUM frames ({self._replication.why})"
+        return f"the process replicates BUM frames ({self.replication.why})"
 
     async def _first_sync(self):
         """Wait until enough peers have answered, or all have been tried; for all calls together, FIRST_SYNC at most."""
-        left = max(0.0, self._born + FIRST_SYNC - self._loop.time())
+        left = max(0.0, self._born + FIRST_SYNC - self.loop.time())
         waiting = [asyncio.ensure_future(one.wait()) for one in (self._heard_all, self._stopping)]
-        if self._node.synced:
+        if self.node.synced:
             self._heard_all.set()
         await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         for one in waiting:
@@ -217,8 +216,8 @@ class Vxsnd:
         if removed:
             self.log.info("withdrawn: %s; ending in %g s", ", ".join(map(sockets.text, removed)), self.settings.drain)
             await asyncio.sleep(self.settings.drain)
-        if self._replication:
-            replication, self._replication = self._replication, None
+        if self.replication:
+            replication, self.replication = self.replication, None
             await replication.close()
         self._anycast.release()
         self._snapshot()
@@ -228,9 +227,9 @@ class Vxsnd:
         if self._timer:
             self._timer.cancel()
         self._server.close()
-        if self._streams:
-            self._streams.close()
-        for one in self._udp:
+        if self.streams:
+            self.streams.close()
+        for one in self.udp:
             one.close()
         for task in self._tasks:
             task.cancel()
@@ -241,33 +240,33 @@ class Vxsnd:
     def _pump(self):
         """Let the node do what is due, and do what it wants done."""
         self._soon = False
-        now = self._loop.time()
-        due = self._node.tick(now, time.time())
+        now = self.loop.time()
+        due = self.node.tick(now, time.time())
         self._take_all(now)
         if self._timer:
             self._timer.cancel()
         self._due = max(due, now + 0.001)
-        self._timer = self._loop.call_at(self._due, self._pump_safely)
+        self._timer = self.loop.call_at(self._due, self._pump_safely)
 
     def _pump_safely(self):
         try:
             self._pump()
         except Exception as error:
             self._fault(error)
-            self._timer = self._loop.call_later(1.0, self._pump_safely)
+            self._timer = self.loop.call_later(1.0, self._pump_safely)
 
-    def _pump_soon(self):
+    def pump_soon(self):
         if not self._soon:
             self._soon = True
-            self._loop.call_soon(self._pump_safely)
+            self.loop.call_soon(self._pump_safely)
 
     def _housekeeping(self):
         """Once a second, what no event brings about."""
-        self._loop.call_later(HOUSEKEEPING, self._housekeeping)
-        now = self._loop.time()
+        self.loop.call_later(HOUSEKEEPING, self._housekeeping)
+        now = self.loop.time()
         try:
             self._alarms.tick(now)
-            if self._node.unsaved and now >= self._snapshot_due:
+            if self.node.unsaved and now >= self._snapshot_due:
                 self._snapshot()
             if now >= self._check_due:
                 self._check_due = now + CHECK
@@ -283,8 +282,8 @@ class Vxsnd:
         if self.settings.install_svcnode_ip:
             for address in self._anycast.install():
                 self._alarm("address", f"{sockets.text(address)} was gone from this host and is installed again")
-        if self._replication:
-            await self._replication.check()
+        if self.replication:
+            await self.replication.check()
 
     def _keep_alive(self):
         """The watchdog hears of the loop, by itself, as long as it and its sockets work."""
@@ -292,13 +291,13 @@ class Vxsnd:
         if interval:
             if self._healthy():
                 notify.alive()
-            self._loop.call_later(interval / 3, self._keep_alive)
+            self.loop.call_later(interval / 3, self._keep_alive)
 
     def _healthy(self):
         try:
-            late = self._loop.time() - self._due
-            broken = [one for one in self._udp if one.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)]
-            if late < LATE and not broken and (not self._replication or self._replication.healthy()):
+            late = self.loop.time() - self._due
+            broken = [one for one in self.udp if one.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)]
+            if late < LATE and not broken and (not self.replication or self.replication.healthy()):
                 return True
             self._alarm("health", f"not healthy: {late:.1f} s late, {len(broken)} broken sockets")
         except OSError as error:
@@ -306,12 +305,12 @@ class Vxsnd:
         return False
 
     def _status(self):
-        return f"{self._node.registrations.count} registrations in {len(self._node.registrations)} VNIs; {self._replicating()}"
+        return f"{self.node.registrations.count} registrations in {len(self.node.registrations)} VNIs; {self.replicating()}"
 
     # What the node wants done
 
     def _take_all(self, now):
-        node = self._node
+        node = self.node
         outbox, node.outbox[:] = list(node.outbox), []
         for data, end in outbox:
             self._send(data, end)
@@ -325,15 +324,15 @@ class Vxsnd:
                 self._task(self._sync(peer, data))
         if node.frames:
             frames, node.frames[:] = list(node.frames), []
-            for vni, source, port, packet in frames if self._replication else ():
-                self._replication.inject(packet, source, port, vni)
+            for vni, source, port, packet in frames if self.replication else ():
+                self.replication.inject(packet, source, port, vni)
         if node.changed:
-            for vni in node.changed if self._replication else ():
-                self._replication.update(vni, node.targets(vni), node.registered(vni))
+            for vni in node.changed if self.replication else ():
+                self.replication.update(vni, node.targets(vni), node.registered(vni))
             node.changed.clear()
-            if self._replication:
-                self._replication.flush_soon()
-        for source in (node, self._replication):
+            if self.replication:
+                self.replication.flush_soon()
+        for source in (node, self.replication):
             if source and source.alarms:
                 alarms, source.alarms[:] = list(source.alarms), []
                 for key, text in alarms:
@@ -346,7 +345,7 @@ class Vxsnd:
                 raise OSError(0, "there is no control socket of its family; write src_ip")
             sender.send(data, end)
         except OSError as error:
-            self._counters["datagrams unsent"] += 1
+            self.counters["datagrams unsent"] += 1
             self._alarm(("send", end[0]), f"nothing can be sent to {sockets.shown(end)}: {error.strerror or error}")
 
     def _source_to(self, peer):
@@ -356,29 +355,29 @@ class Vxsnd:
         try:
             await sockets.exchange(peer, data, self._source_to(peer))
         except OSError as error:
-            self._node.push_failed(peer, self._loop.time(), self._outcome(peer, error))
+            self.node.push_failed(peer, self.loop.time(), self._outcome(peer, error))
         else:
-            self._node.pushed(peer)
+            self.node.pushed(peer)
             self._outcome(peer)
-        self._pump_soon()
+        self.pump_soon()
 
     async def _sync(self, peer, data):
         try:
             answer = await sockets.exchange(peer, data, self._source_to(peer), answered=True)
         except OSError as error:
-            self._node.sync_failed(peer, self._loop.time(), self._outcome(peer, error))
+            self.node.sync_failed(peer, self.loop.time(), self._outcome(peer, error))
         else:
             self._outcome(peer)
-            self._node.sync_answer(answer, peer, self._loop.time(), time.time())
-        if self._node.synced or all(one in self._exchanges for one in self._node.peers):
+            self.node.sync_answer(answer, peer, self.loop.time(), time.time())
+        if self.node.synced or all(one in self.exchanges for one in self.node.peers):
             self._heard_all.set()
-        self._pump_soon()
+        self.pump_soon()
 
     def _outcome(self, peer, error=None):
         words = (error.strerror or str(error)) if error else "done"
-        if len(self._exchanges) > 1000:
-            self._exchanges.clear()  # peers that came and went
-        self._exchanges[peer] = self._loop.time(), words
+        if len(self.exchanges) > 1000:
+            self.exchanges.clear()  # peers that came and went
+        self.exchanges[peer] = self.loop.time(), words
         return words
 
     def _task(self, coroutine):
@@ -395,29 +394,27 @@ class Vxsnd:
     # What comes in
 
     def _received(self, data, end):
-        self._node.datagram(data, end, self._loop.time(), time.time())
+        self.node.datagram(data, end, self.loop.time(), time.time())
 
     def _stream(self, data, end):
-        answer = self._node.sync_request(data, end, self._loop.time(), time.time())
-        self._pump_soon()
+        answer = self.node.sync_request(data, end, self.loop.time(), time.time())
+        self.pump_soon()
         return answer
 
     def _learned(self, vni, source):
-        self._node.learned(vni, source, self._loop.time())
+        self.node.learned(vni, source, self.loop.time())
 
     def _proxy(self):
         """What gets each frame, where there are proxies."""
         if not self.settings.vxfld_proxy_servers:
             return None
-        return lambda _vni, source, port, packet: self._node.frame(
-            packet, (source, port), self._loop.time(), time.time()
-        )
+        return lambda _vni, source, port, packet: self.node.frame(packet, (source, port), self.loop.time(), time.time())
 
     # Faults
 
     def _fault(self, error):
         """Something must not end the daemon: others depend on it. What nobody foresaw is told once with its traceback."""
-        self._counters["faults"] += 1
+        self.counters["faults"] += 1
         if isinstance(error, (OSError, FabricError)):
             self._alarm(f"{type(error).__name__} {error}", str(error))
             return
@@ -431,14 +428,14 @@ class Vxsnd:
             self.log.error("fault, the daemon goes on: %s at %s", error, place, exc_info=error)
 
     def _alarm(self, key, text):
-        self._alarms.add(key, text, self._loop.time())
+        self._alarms.add(key, text, self.loop.time())
 
     # What is on disk
 
     def _restore(self):
         try:
-            self._node.restore(self._snapshot_file.read_bytes(), self._loop.time(), time.time())
-            self.log.info("%d registrations of a former process", self._node.registrations.count)
+            self.node.restore(self._snapshot_file.read_bytes(), self.loop.time(), time.time())
+            self.log.info("%d registrations of a former process", self.node.registrations.count)
         except FileNotFoundError:
             return
         except (OSError, Malformed) as error:
@@ -447,16 +444,16 @@ class Vxsnd:
     def _snapshot(self):
         before = time.monotonic()
         try:
-            anycast.write(self._snapshot_file, self._node.snapshot(self._loop.time(), time.time()))
+            anycast.write(self._snapshot_file, self.node.snapshot(self.loop.time(), time.time()))
         except InputError as error:
-            self._node.unsaved = True
+            self.node.unsaved = True
             self._fault(error)
         took = time.monotonic() - before
-        self._snapshot_due = self._loop.time() + max(SNAPSHOT, SNAPSHOT_SHARE * took)
+        self._snapshot_due = self.loop.time() + max(SNAPSHOT, SNAPSHOT_SHARE * took)
 
-    def _load_static(self, settings):
+    def load_static(self, settings):
         if settings.static_file:
-            self._node.static_replace(static_entries.read(settings.static_file), self._loop.time())
+            self.node.static_replace(static_entries.read(settings.static_file), self.loop.time())
 
     # Settings
 
@@ -466,14 +463,14 @@ class Vxsnd:
     async def _reload(self):
         notify.reloading()
         try:
-            settings, warnings = await self._loop.run_in_executor(None, self._reread)
+            settings, warnings = await self.loop.run_in_executor(None, self._reread)
             for warning in warnings:
                 self.log.warning("%s", warning)
             settings, waiting = config.reloaded(self.settings, settings)
-            self._load_static(settings)
+            self.load_static(settings)
             for name in waiting:
                 self.log.warning("%s: takes effect when vxsnd is restarted", name)
-            await self._configure(settings)
+            await self.configure(settings)
             self.log.info("configuration read again")
         except FabricError as error:
             for fault in getattr(error, "faults", [error]):
@@ -481,177 +478,19 @@ class Vxsnd:
             self.log.error("the configuration stays as it was")
         notify.ready(self._status())
 
-    async def _configure(self, settings):
+    async def configure(self, settings):
         self.settings = settings
         self.log.setLevel(settings.loglevel)
         self._allowed = AllowList(settings.allow)
-        self._streams.welcome = self._allowed.__contains__
-        self._node.configure(settings, self._loop.time())
-        if self._replication:
-            self._replication.proxy = self._proxy()
-            self._replication.allow(settings.allow)
-            if self._replication.kernel and settings.vxfld_proxy_servers:
-                await self._replication.without_kernel("vxfld_proxy_servers get every frame")
-                self.log.info("%s", self._replicating())
+        self.streams.welcome = self._allowed.__contains__
+        self.node.configure(settings, self.loop.time())
+        if self.replication:
+            self.replication.proxy = self._proxy()
+            self.replication.allow(settings.allow)
+            if self.replication.kernel and settings.vxfld_proxy_servers:
+                await self.replication.without_kernel("vxfld_proxy_servers get every frame")
+                self.log.info("%s", self.replicating())
         self._pump()
-
-    # Requests
-
-    def _handlers(self):
-        return {
-            "show": self._show,
-            "fdb": self._fdb,
-            "fdb add": self._fdb_add,
-            "fdb del": self._fdb_del,
-            "fdb file": self._fdb_file,
-            "peers": self._peers,
-            "counters": lambda _arguments: self._all_counters(),
-            "metrics": lambda _arguments: metrics.text(self._metrics()),
-            "get config": self._get,
-            "set config": self._set,
-            "set debug": self._set_debug,
-        }
-
-    def _show(self, arguments):
-        told = config.shown(self.settings)
-        found = {
-            "version": 3,
-            "local": told["src_ip"],
-            "anycast": told["svcnode_ip"],
-            "peers": [sockets.shown(peer) for peer in self._node.peers],
-        }
-        if arguments.get("detail"):
-            found["data_port"], found["ctrl_port"] = self.settings.listen_port, self.settings.vxfld_port
-            found["more"] = {
-                "registrations": self._node.registrations.count,
-                "vnis": len(self._node.registrations),
-                "replication": self._replicating(),
-                "synchronized": "yes" if self._node.synced else "not yet",
-                "seconds_since_start": int(time.time() - self._since),
-            }
-        return found
-
-    def _fdb(self, arguments):
-        vni = _vni(arguments["vni"]) if "vni" in arguments else None
-        found = {}
-        for number, address, left, identifier in self._node.dump(self._loop.time(), vni):
-            row = [sockets.text(address), "STATIC" if left == STATIC else str(left), str(identifier or "")]
-            found.setdefault(str(number), []).append(row)
-        if vni is not None and not found:
-            raise InputError(f"VNI {vni} has no entries here")
-        return found
-
-    def _fdb_add(self, arguments):
-        vni, address = _vni(arguments.get("vni")), _address(arguments.get("address"))
-        self._node.static_add(vni, address, self._loop.time())
-        self._pump_soon()
-
-    def _fdb_del(self, arguments):
-        vni, address = _vni(arguments.get("vni")), _address(arguments.get("address"))
-        removed = self._node.static_del(vni, address, self._loop.time(), bool(arguments.get("force")))
-        self._pump_soon()
-        if not removed:
-            shown = sockets.text(address)
-            if address in self._node.targets(vni):
-                raise InputError(f"{shown} registers itself in VNI {vni}; --force removes it until it does so again")
-            raise InputError(f"VNI {vni} has no entry of {shown} here; peers have been told to remove theirs")
-
-    def _fdb_file(self, arguments):
-        entries = arguments.get("entries")
-        if not isinstance(entries, dict) or not all(isinstance(one, list) for one in entries.values()):
-            raise InputError('entries is not {"VNI": [ADDRESS, ...]}')
-        wanted = [(_vni(vni), _address(one)) for vni, addresses in entries.items() for one in addresses]
-        self._node.static_replace(wanted, self._loop.time())
-        self._pump_soon()
-
-    def _peers(self, _arguments):
-        found = []
-        for peer in (*self._node.peers, *self._node.proxies):
-            when, outcome = self._exchanges.get(peer, (None, "none yet"))
-            ago = None if when is None else int(self._loop.time() - when)
-            found.append({"peer": sockets.shown(peer), "ago": ago, "outcome": outcome})
-        return found
-
-    def _all_counters(self):
-        told = dict(self._node.counters)
-        told["datagrams unsent"] = self._counters["datagrams unsent"] + sum(one.dropped for one in self._udp)
-        told["faults"] = self._counters["faults"]
-        if self._streams:
-            told["connections refused"], told["connections cut"] = self._streams.refused, self._streams.cut
-        for name, value in self._replication.counters().items() if self._replication else ():
-            told[f"replicated: {name}"] = value
-        return told
-
-    def _metrics(self):
-        words = {
-            **service_node.COUNTERS,
-            "datagrams unsent": "datagrams that could not be sent",
-            "faults": "faults that did not end the daemon",
-            "connections refused": "TCP connections beyond the limits, or from outside the allow-list",
-            "connections cut": "TCP connections that were too slow, too long, or broke",
-        }
-        told = {
-            f"vxsnd_{metrics.name(name)}_total": (words.get(name, name), "counter", [({}, value)])
-            for name, value in self._all_counters().items()
-        }
-        registrations = self._node.registrations
-        told["vxsnd_start_time_seconds"] = ("Unix time of the start", "gauge", [({}, self._since)])
-        told["vxsnd_registrations"] = ("entries of the database", "gauge", [({}, registrations.count)])
-        told["vxsnd_synced"] = ("whether the peers gave their database", "gauge", [({}, self._node.synced)])
-        kernel = bool(self._replication and self._replication.kernel)
-        told["vxsnd_kernel_replication"] = ("whether the kernel replicates", "gauge", [({}, kernel)])
-        vteps = [({"vni": vni}, len(registrations.addresses(vni))) for vni in sorted(registrations)]
-        told["vxsnd_vteps"] = ("VTEPs of a VNI", "gauge", vteps)
-        frames = self._replication.by_vni() if self._replication else {}
-        for at, name in enumerate(("frames", "copies")):
-            samples = [({"vni": vni}, both[at]) for vni, both in sorted(frames.items())]
-            told[f"vxsnd_kernel_vni_{name}"] = (
-                f"{name} in the kernel since the VNI's rules were made",
-                "gauge",
-                samples,
-            )
-        peers = [
-            ({"peer": one["peer"]}, one["outcome"] == "done") for one in self._peers(None) if one["ago"] is not None
-        ]
-        told["vxsnd_peer_up"] = ("whether the last exchange with a peer was done", "gauge", peers)
-        return told
-
-    def _get(self, arguments):
-        told = config.shown(self.settings)
-        key = arguments.get("key")
-        if key is None:
-            return told
-        if key not in told:
-            raise InputError(f"{key}: Unknown parameter")
-        return {key: told[key]}
-
-    async def _set(self, arguments):
-        key, value = arguments.get("key"), arguments.get("value")
-        if not isinstance(key, str) or not isinstance(value, (str, type(None))):
-            raise InputError("key and value are not text")
-        # In a thread: a name may have to be looked up.
-        settings = await self._loop.run_in_executor(None, config.changed, "vxsnd", self.settings, key, value)
-        if key == "static_file":
-            self._load_static(settings)
-        await self._configure(settings)
-        self.log.info("%s set to %s", key, value)
-
-    def _set_debug(self, arguments):
-        self.log.setLevel("DEBUG" if arguments.get("on") else self.settings.loglevel)
-
-
-def _vni(value):
-    try:
-        return static_entries.vni(str(value))
-    except ValueError as error:
-        raise InputError(str(error)) from None
-
-
-def _address(value):
-    try:
-        return static_entries.address(str(value))
-    except ValueError as error:
-        raise InputError(str(error)) from None
 
 
 # The command line
