@@ -502,6 +502,17 @@ def test_a_restarted_daemon_remembers_that_the_address_is_its_own(star, node):
     assert places(star, "s1") == {}
 
 
+def test_another_configuration_after_a_crash_leaves_nothing_of_the_former(star, node):
+    one = node(peers=(), replicate="kernel").start()
+    one.kill()
+    assert places(star, "s1") == BOTH and tables(star, "s1") != []
+    one.set("svcnode_ip", ANYCAST[4])
+    one.start("-R")
+    assert places(star, "s1") == {ANYCAST[4]: 32} and tables(star, "s1") == []
+    one.stop()
+    assert places(star, "s1") == {}
+
+
 def test_an_address_that_somebody_removes_comes_back(star, node):
     one = node(peers=()).start()
     star.ip("s1", "addr", "del", f"{ANYCAST[4]}/32", "dev", "lo")

@@ -44,8 +44,11 @@ class Anycast:
         return [one for one in self._settings.svcnode_ip.values() if not self._kernel.places(one)]
 
     def install(self):
-        """Make sure that this host has the addresses. Those added now. Raises FabricError."""
+        """Make sure that this host has the addresses, and none of a former svcnode_ip. Those added now. Raises FabricError."""
         faults, added = [], []
+        for address in self._ours.keys() - set(self._settings.svcnode_ip.values()):
+            self._remove(address, self._ours.pop(address))
+            self._write()
         for address in self._settings.svcnode_ip.values():
             shown, places = shown_address(address), self._kernel.places(address)
             failed = [place for place in places if place.failed]
@@ -75,14 +78,19 @@ class Anycast:
                 with contextlib.suppress(FabricError):  # then frames under way are lost, and nothing else
                     self._kernel.hold(address)
                     self._held.append(address)
-            # A device that is gone took the address with it.
-            with contextlib.suppress(InputError):
-                if self._kernel.remove(dev, address):
-                    removed.append(address)
+            if self._remove(address, dev):
+                removed.append(address)
         self._ours = {}
         with contextlib.suppress(OSError):
             self._record.unlink()
         return removed
+
+    def _remove(self, address, dev):
+        """False when it was gone already; a device that is gone took the address with it."""
+        try:
+            return self._kernel.remove(dev, address)
+        except InputError:
+            return False
 
     def release(self):
         while self._held:

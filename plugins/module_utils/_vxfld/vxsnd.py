@@ -99,7 +99,8 @@ class Vxsnd:
             await self._end()
         except BaseException:
             # Whoever cannot do the work must not attract it, and what an earlier process installed attracts it still.
-            self._anycast.withdraw()
+            with contextlib.suppress(FabricError):
+                self._anycast.withdraw()
             raise
         finally:
             self._close()
@@ -185,6 +186,8 @@ class Vxsnd:
     async def _start_replication(self):
         if self.settings.no_flood or not self.settings.enable_vxlan_listen:
             self.log.info("BUM frames are not replicated here, as configured")
+            with contextlib.suppress(FabricError):  # no nft: no rules of a former process; not permitted: not ours
+                await self.loop.run_in_executor(None, replicate_nft.remove)
             return
         self.replication = Replication(self.settings, self.loop, self._learned, self._proxy(), self._pump, self._fault)
         # All of the database, before anything of a former process is replaced.
@@ -233,6 +236,8 @@ class Vxsnd:
             one.close()
         for task in self._tasks:
             task.cancel()
+        with contextlib.suppress(FabricError):
+            self._anycast.release()
         self._addresses.close()
 
     # The clock
