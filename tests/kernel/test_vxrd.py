@@ -473,6 +473,21 @@ def test_no_start(vxrd, tmp_path):
     assert vxrd.stop(signal.SIGINT) == 0
 
 
+def test_in_the_background(vxrd, node):
+    device()
+    vxrd.write(logdest=vxrd.directory / "own.log")
+    subprocess.run(vxrd.command("-d", "-c", str(vxrd.config)), env=vxrd.environment(), check=True, timeout=20)
+    pid = int(vxrd.keys["pidfile"].read_text())
+    try:
+        node.registers(100)
+        assert json.loads(vxrd.ctl("-j", "show"))["head_rep"] is True
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    node.withdraws(100)
+    until(lambda: not vxrd.keys["pidfile"].exists())
+    assert (vxrd.directory / "own.log").stat().st_mode & 0o022 == 0
+
+
 def test_commands(vxrd, node):
     device()
     device(VX600)
