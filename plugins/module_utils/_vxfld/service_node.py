@@ -25,6 +25,7 @@ SOON = 5.0  # seconds since a VNI's last news in which a registration is taken f
 IPV6_MORE = 20  # octets by which IPv6's header is longer than what messages.HEADERS counts
 LARGEST = 65507  # octets of a UDP payload over IPv4
 CACHED = 1024  # VNIs whose answer is kept encoded
+CACHED_OLD = 8  # answers for old nodes that are; many nodes ask for the same VNIs
 SAME = 5.0  # seconds in which proxies get a REFRESH of the same octets only REPEATS times: it may go round in a circle
 REPEATS = 3
 MOST_SAME = 10_000
@@ -106,6 +107,7 @@ class ServiceNode:
         self._timed = {}  # (what, vni) -> when
         self._owed = {}  # vni -> {peer: None} who get the whole set with the next change
         self._answers = {}  # vni -> (generation, datagrams)
+        self._old_cache = {}  # (version, vni ...) -> datagrams; until anything changes
         self._same = {}  # octets relayed to proxies -> [when first, times]
         self._set(settings)
 
@@ -123,6 +125,7 @@ class ServiceNode:
         self.peers = tuple(peer for peer in map(tuple, settings.svcnode_peers) if not self._is_own(peer))
         self.proxies = tuple(peer for peer in map(tuple, settings.vxfld_proxy_servers) if not self._is_own(peer))
         self._answers.clear()
+        self._old_cache.clear()
 
     def _connect(self, now):
         self._configured = True
@@ -309,8 +312,11 @@ class ServiceNode:
             self._send(source, datagrams, now, "answer octets")
 
     def _send(self, destination, datagrams, now, octets):
-        self.counters[octets] += sum(map(len, datagrams))
-        self.counters["datagrams left out"] += self._pacer.add(destination, datagrams, now)
+        """Send, at the pace that receivers bear; the octets that are or will be sent."""
+        taken, left_out = self._pacer.add(destination, datagrams, now)
+        self.counters[octets] += taken
+        self.counters["datagrams left out"] += left_out
+        return taken
 
     def _message(self, vteps, version=3, extension=None):
         return Refresh(
@@ -325,6 +331,14 @@ class ServiceNode:
 
     def _old_answers(self, version, vnis, wall):
         """For nodes without the extension: several VNIs in a datagram, and a VNI always in one."""
+        key = version, *vnis
+        if key not in self._old_cache:
+            if len(self._old_cache) >= CACHED_OLD:
+                self._old_cache.clear()
+            self._old_cache[key] = self._make_old_answers(version, vnis, wall)
+        return self._old_cache[key]
+
+    def _make_old_answers(self, version, vnis, wall):
         vteps = {}
         for vni in vnis:
             addresses = [address for address in self.registrations.addresses(vni) if len(address) == 4]
@@ -380,6 +394,8 @@ class ServiceNode:
         registrations = self.registrations
         self.changed |= changed | registrations.reshaped
         registrations.reshaped.clear()
+        if changed:
+            self._old_cache.clear()
         for vni in changed:
             one = registrations.vni(vni)
             self._at(max(now + WINDOW, one.rest if one else 0), "flush", vni)
@@ -439,6 +455,9 @@ class ServiceNode:
         one = self.registrations.vni(vni)
         if one is None or vni in self.registrations.touched:
             return
+        if self._pacer.busy:
+            self._at(now + CONFIRM, "confirm", vni)
+            return
         subscribers = self._subscribed(vni, new=True)
         if subscribers:
             data = self._confirmation(vni, one, wall)
@@ -457,9 +476,8 @@ class ServiceNode:
             if subscriber.version not in made:
                 made[subscriber.version] = self._old_answers(subscriber.version, [vni], wall)
             datagrams = made[subscriber.version]
-            self._send(subscriber.peer, datagrams, now, "push octets")
+            octets += self._send(subscriber.peer, datagrams, now, "push octets")
             self.counters["pushes"] += len(datagrams)
-            octets += sum(map(len, datagrams))
         if octets > RATE_OLD * WINDOW:
             # They ask themselves before a rest longer than this is over.
             self._at(now + min(octets / RATE_OLD, self.settings.holdtime / 3), "old rest", vni)
@@ -652,6 +670,8 @@ class ServiceNode:
     def _old(self, vni, now, wall):
         if ("old rest", vni) in self._timed:
             self._at(self._timed["old rest", vni] + 0.001, "old", vni)
+        elif self._pacer.busy:
+            self._at(now + CONFIRM, "old", vni)
         else:
             self._push_old(vni, now, wall)
 
