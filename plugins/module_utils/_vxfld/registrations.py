@@ -17,6 +17,7 @@ from .messages import STATIC
 LONGEST = STATIC - 1  # seconds that an entry lasts at most without a refresh; more would be STATIC
 FOREVER = 1 << 62  # the expiry of a static entry
 MOST = 500_000  # entries; a SYNC of them all stays below what messages.decode accepts
+LATE = 2  # seconds by which an entry may expire later at a peer that heard of the same registration
 MOST_REMOVALS = 50_000
 MOST_MOVES = 10_000
 RETURNS = 3  # times that two holders of one identifier take turns before it is called a clash
@@ -160,7 +161,10 @@ class Registrations:
                         if old and self._delete(vni, key, old):
                             changed.add(vni)
                     continue
-                expiry = FOREVER if holdtime == STATIC and not identifier else _expiry(now, holdtime)
+                # Rounded down, unlike elsewhere: each telling would add up to a second, and peers keep an entry alive.
+                expiry = int(now + min(holdtime, LONGEST))
+                if holdtime == STATIC and not identifier:
+                    expiry = FOREVER
                 if not event and self._is_buried(vni, key, expiry):
                     continue
                 if event and (expiry == FOREVER or self._removed.get((vni, key)) != FOREVER):
@@ -370,11 +374,11 @@ class Registrations:
             del self._removed[next(iter(self._removed))]
 
     def _is_buried(self, vni, key, expiry):
-        """Whether news of a peer are of before the removal. Its clock may round one second up."""
+        """Whether news of a peer are of before the removal. It heard of the registration a little later, and rounds up."""
         removed = self._removed.get((vni, key))
         if removed is None:
             return False
-        return expiry == FOREVER if removed == FOREVER else expiry <= removed + 1
+        return expiry == FOREVER if removed == FOREVER else expiry <= removed + LATE
 
     def _look_for_clash(self, vni, identifier, old, lease):
         """Two hosts with one identifier: fingerprints tell at once, or else that they take turns."""
