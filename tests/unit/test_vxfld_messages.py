@@ -185,6 +185,15 @@ def test_forms_that_mean_the_same(octets, vteps):
     assert made.dropped == 0
 
 
+def test_what_is_within_an_entry_of_sync_is_no_entry():
+    """Field 2 of an entry is a number; the same in octets is unknown there, even where it looks like the next entry."""
+    inner = "120d" + "0a070a05c001000202" + "1006" + "1802"
+    outer = "0a070a05c001000201" + "1005" + "1801" + inner
+    octets = "0864" + f"12{len(outer) // 2:02x}{outer}"
+    made = decode(bytes.fromhex(f"030312{len(octets) // 2:02x}{octets}"))
+    assert made.vteps == {100: [(ip(1), 5, 1)]}
+
+
 def test_a_vni_of_more_than_24_bits_is_left_out_and_counted():
     made = decode(bytes.fromhex("0301" + block("08ffffffff0f" + B1[4:]) + block("0880808008" + B1[4:]) + block(B1)))
     assert (made.vteps, made.dropped) == (ONE, 2)
