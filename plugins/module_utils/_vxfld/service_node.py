@@ -221,7 +221,7 @@ class ServiceNode:
         in_step = ()
         if message.value("holdtime"):
             self.counters["registrations"] += 1
-            if subscriber and subscriber.new:
+            if subscriber and subscriber.new and self.settings.push:
                 in_step = self._in_step(vteps, identifier, subscriber, now)
             changed = self.registrations.register(
                 vteps, identifier, message.value("holdtime"), now, subscriber, machine
