@@ -195,14 +195,18 @@ def test_broadcasts_outlive_a_dead_service_node(fabric):
 
 def test_an_unhealthy_vxsnd_gives_its_anycast_address_up(fabric):
     """It hangs: the watchdog ends it, and as it can't start any more, the other service node gets all frames."""
-    host = fabric.serving()
-    fabric.run(host, "chmod -x /usr/local/lib/vtep.fabric/vxfld.pyz; kill -STOP $(systemctl show -P MainPID vxsnd)")
+    host, broken = fabric.serving(), "/run/systemd/system/vxsnd.service.d"
+    fabric.run(
+        host,
+        f"mkdir {broken}; printf '[Service]\\nExecStartPre=/bin/false\\n' >{broken}/broken.conf; systemctl daemon-reload",
+    )
+    fabric.run(host, "kill -STOP $(systemctl show -P MainPID vxsnd)")
     waited(lambda: "2001:db8:100::100" not in fabric.run(host, "ip addr show"), 60)
     waited(lambda: fabric.serving() != host, 10)
     with Broadcasts(fabric, "h1", "h2", "h4") as frames:
         time.sleep(1)
     assert frames.lost == {"h2": 0, "h4": 0}
-    fabric.run(host, "chmod +x /usr/local/lib/vtep.fabric/vxfld.pyz")
+    fabric.run(host, f"rm -r {broken}; systemctl daemon-reload")
     assert fabric.site("vxfld-snr"), "the next run brings it back"
     waited(lambda: len(fabric.registered(host)) == len(VTEPS), HOLDTIME)
 
