@@ -265,9 +265,9 @@ def test_without_an_address_it_listens_on_all_of_ipv4_as_upstream(make):
 
 class Nft:
     def __init__(self, monkeypatch):
-        self.texts, self.fail, self.counts = [], [], {}
+        self.texts, self.fail, self.counts, self.refused = [], [], {}, 0
         monkeypatch.setattr(replicate_nft, "_run", self.run)
-        monkeypatch.setattr(replicate_nft, "_counts", lambda _families: dict(self.counts))
+        monkeypatch.setattr(replicate_nft, "_counts", lambda _families: (dict(self.counts), self.refused))
 
     def run(self, text, check=False):
         self.texts.append(text)
@@ -313,7 +313,7 @@ def test_only_changed_vnis_are_rewritten(make, nft):
     one.flush()
     assert "delete chain ip vtep_fabric_vxsnd vni_200\n" in nft.texts[2] and "add" not in nft.texts[2]
     del nft.counts[4, 200]
-    assert one.counters() == {"kernel_frames": 6, "kernel_copies": 12}
+    assert one.counters() == {"kernel_frames": 6, "kernel_copies": 12, "kernel_drops_not_allowed": 0}
     assert one.by_vni() == {100: (1, 2)}
 
 
@@ -360,24 +360,30 @@ def test_tables_that_somebody_removed_come_back(make, nft):
 
 def test_the_table_s_rules_follow_the_settings(make, nft):
     allow = (Prefix(*pack("10.0.0.0"), 8), Prefix(*pack("10.1.0.0"), 16), Prefix(*pack("2001:db8::"), 32))
-    one = kernel(make, vxlan_listen_port=4790, vxlan_dest_port=8472, allow=allow)
+    one = kernel(make, vxlan_port=4790, allow=allow)
     one.update(100, [A, B], [A])
+    nft.refused = 9  # by a former process
     one.flush()
     text = nft.texts[0]
     assert "ip daddr 203.0.113.100 udp dport 4790 ip saddr != { 10.0.0.0/8 } counter name not_allowed drop\n" in text
     assert "ip6 saddr != { 2001:db8::/32 } counter name not_allowed drop\n" in text
-    assert "  udp dport set 8472\n" in text
     one.allow((Prefix(*pack("2001:db8::"), 32),))
+    nft.refused = 7
     one.flush()
     assert "ip daddr 203.0.113.100 udp dport 4790 counter name not_allowed drop\n" in nft.texts[1]
     one.allow(())
     one.flush()
     assert "not_allowed drop" not in nft.texts[2]
+    nft.refused = 0
+    assert one.counters()["kernel_drops_not_allowed"] == 14
 
 
-def test_proxies_need_the_process(nft):
+def test_proxies_and_another_port_need_the_process(nft):
     held, reason = replicate_nft.available(replace(SETTINGS, vxfld_proxy_servers=((A, 10001),)))
     assert not held and reason.startswith("vxfld_proxy_servers")
+    held, reason = replicate_nft.available(replace(SETTINGS, vxlan_dest_port=8472))
+    assert not held and reason.startswith("vxlan_dest_port 8472")
+    assert nft.texts == []
     nft.fail = ["nft: no dup here"]
     assert replicate_nft.available(SETTINGS) == (False, "nft: no dup here")
     assert replicate_nft.available(SETTINGS) == (True, "")

@@ -13,7 +13,7 @@ import socket
 import struct
 
 from .._model.errors import KernelError
-from . import sockets
+from . import config, sockets
 from .auth import AllowList
 
 SO_SNDBUFFORCE = 32
@@ -41,7 +41,7 @@ class Replicator:
     def __init__(self, settings, counters=None):
         self.alarms = []
         self._counters = {} if counters is None else counters
-        self._allowed = AllowList(settings.allow)
+        self.allow(settings.allow)
         self._port = settings.dest_port
         self._own = {*settings.svcnode_ip.values(), *settings.src_ip.values()}
         self._vnis = {}  # vni -> (addresses, registered), packed
@@ -71,7 +71,7 @@ class Replicator:
 
     def allow(self, prefixes):
         """Change the list of senders."""
-        self._allowed = AllowList(prefixes)
+        self._allowed = AllowList(config.Prefix(*prefix) for prefix in prefixes)
 
     # --- who is in a VNI
 

@@ -38,13 +38,19 @@ def available(settings):
     """(whether this host and these settings can have it, the reason why not). The kernel tries the rules and forgets them."""
     if settings.vxfld_proxy_servers:
         return False, "vxfld_proxy_servers get every frame, so the process must see every frame"
+    if settings.dest_port != settings.listen_port:
+        # `udp dport set` works a checksum out where there is none, and a wrong one.
+        return (
+            False,
+            f"vxlan_dest_port {settings.dest_port} is not the port that frames come to, {settings.listen_port}",
+        )
     families = list(settings.svcnode_ip or {4: None})
     samples = {4: (b"\xc0\0\x02\1",), 6: (b"\x20\1\x0d\xb8" + bytes(11) + b"\1",)}
     try:
         # Every kind of expression that is used.
         text = "".join(
             _table(family, settings, settings.allow)
-            + _chain(family, settings, 1, samples[family])
+            + _chain(family, 1, samples[family])
             + _senders(family, "add", 1, samples[family])
             for family in families
         )
@@ -74,7 +80,7 @@ class Replicator:
         self._pending = {}  # vni: None, in the order of the updates
         self._made = {family: {} for family in self._families}  # vni -> its registered senders in the kernel
         self._anew = True  # make the tables anew; until then those of a former process count
-        self._gone = [0, 0]  # frames and copies of chains that are no more
+        self._gone = [0, 0, 0]  # frames, copies and refused frames that chains counted which are no more
         self.alarms = self._process.alarms
         self.filenos, self.handle, self.inject = self._process.filenos, self._process.handle, self._process.inject
 
@@ -108,7 +114,7 @@ class Replicator:
         try:
             if anew:
                 pending = self._process.vnis()
-                self._keep(lambda family, vni: vni in self._made[family])
+                self._keep(lambda family, vni: vni in self._made[family], any(self._made.values()))
                 self._made = {family: {} for family in self._families}
                 texts = [_table(family, self._settings, self._allow) for family in self._families]
             elif any(self._leaves(family, vni) for family in self._families for vni in pending):
@@ -139,37 +145,37 @@ class Replicator:
         made[vni] = registered
         old, new = set(before), set(registered)
         return len(addresses), (
-            _chain(family, self._settings, vni, addresses)
+            _chain(family, vni, addresses)
             + _senders(family, "delete", vni, [one for one in before if one not in new])
             + _senders(family, "add", vni, [one for one in registered if one not in old])
         )
 
     # --- counting
 
-    def _keep(self, going):
-        """Remember what the chains counted that go."""
-        for (family, vni), (frames, copies) in _counts(self._families).items():
+    def _keep(self, going, table=False):
+        """Remember what the chains counted that go, and the table with them."""
+        chains, refused = _counts(self._families)
+        for (family, vni), (frames, copies) in chains.items():
             if going(family, vni):
                 self._gone[0] += frames
                 self._gone[1] += copies
+        self._gone[2] += refused if table else 0
 
     def by_vni(self):
         """{vni: (frames, copies)} that the kernel has replicated in the chains that there are."""
-        found = {}
-        for (_family, vni), (frames, copies) in _counts(self._families).items():
-            before = found.get(vni, (0, 0))
-            found[vni] = before[0] + frames, before[1] + copies
-        return found
+        return _by_vni(_counts(self._families)[0])
 
     def counters(self):
-        """The process's counters, and kernel_frames, kernel_copies. The kernel counts a copy before it looks for its route."""
-        found = self.by_vni()
+        """The process's counters, and those of the kernel, which counts a copy before it looks for its route."""
+        chains, refused = _counts(self._families)
+        found = _by_vni(chains)
         if not found and any(self._made.values()):
             self._anew = True  # somebody removed our tables
         return {
             **self._process.counters(),
             "kernel_frames": self._gone[0] + sum(frames for frames, _copies in found.values()),
             "kernel_copies": self._gone[1] + sum(copies for _frames, copies in found.values()),
+            "kernel_drops_not_allowed": self._gone[2] + refused,
         }
 
 
@@ -200,13 +206,13 @@ table {word} {TABLE} {{
  counter not_allowed {{ }}
  chain frames {{
   type filter hook prerouting priority -300; policy accept;
-{checks}  {to_us} {whole} @th,64,8 & 0x08 == 0x08 @th,96,24 . {word} saddr vmap @senders
+{checks}  {to_us} {whole} udp length >= 16 @th,64,8 & 0x08 == 0x08 @th,96,24 . {word} saddr vmap @senders
  }}
 }}
 """
 
 
-def _chain(family, settings, vni, addresses):
+def _chain(family, vni, addresses):
     """The chain of a VNI, new or in the place of the present one. `dup` lowers the TTL that it finds by one."""
     word, name = FAMILIES[family], f"{FAMILIES[family]} {TABLE}"
     ttl = "ip ttl" if family == 4 else "ip6 hoplimit"
@@ -215,8 +221,6 @@ def _chain(family, settings, vni, addresses):
         f"flush chain {name} vni_{vni}",
         f"table {name} {{\n chain vni_{vni} {{\n  counter name frames_{vni}\n  {ttl} set {HOPS + 1}",
     ]
-    if settings.dest_port != settings.listen_port:
-        lines.append(f"  udp dport set {settings.dest_port}")
     for address in map(sockets.text, addresses):
         lines.append(
             f"  {word} saddr != {address} counter name copies_{vni} {word} daddr set {address} dup to {address}"
@@ -271,8 +275,8 @@ def _run(text, check=False):
 
 
 def _counts(families):
-    """{(family, vni): (frames, copies)}, straight from netlink: nft would read all rules for it."""
-    found = {}
+    """({(family, vni): (frames, copies)}, frames refused), straight from netlink: nft would read all rules for it."""
+    found, refused = {}, 0
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as one:
         for family in families:
             body = _GENERIC.pack(NFPROTO[family], 0, 0)
@@ -282,8 +286,17 @@ def _counts(families):
             for name, packets in _counters(one):
                 word, _dash, vni = name.partition("_")
                 if word in ("frames", "copies"):
-                    pair = found.setdefault((family, int(vni)), [0, 0])
-                    pair[word == "copies"] = packets
+                    found.setdefault((family, int(vni)), [0, 0])[word == "copies"] = packets
+                else:
+                    refused += packets
+    return found, refused
+
+
+def _by_vni(chains):
+    found = {}
+    for (_family, vni), (frames, copies) in chains.items():
+        before = found.get(vni, (0, 0))
+        found[vni] = before[0] + frames, before[1] + copies
     return found
 
 
