@@ -583,13 +583,19 @@ class ServiceNode:
         if lease and not lease.is_static and (news or now - lease.since >= holdtime / 3):
             # Upstream tells the first frame only, and after holdtime other service nodes have forgotten the VTEP.
             self.registrations.told(vni, address, now)
-            self.peering.tell({vni: [(address, holdtime, 0)]}, now)
+            self._tell({vni: [(address, holdtime, 0)]}, now)
         self._after(changed, now)
 
     def _change(self, changed, vteps, now):
         self.unsaved = True
-        self.peering.tell(vteps, now)
+        self._tell(vteps, now)
         self._after(changed, now)
+
+    def _tell(self, vteps, now):
+        """Have peers told, also of what happens before the first tick()."""
+        if not self._configured:
+            self._connect(now)
+        self.peering.tell(vteps, now)
 
     # -- PROXY
 
