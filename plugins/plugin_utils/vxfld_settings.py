@@ -131,9 +131,8 @@ def _checked(daemon, texts, key):
 
 def _readable(fault, folder, daemon):
     # No line of the file that is not there yet, and no place of a file that is gone.
-    head, _, rest = fault.partition(": ")
-    if head.startswith(f"{folder}/{daemon}.conf"):
-        fault = f"/etc/{daemon}.conf: {rest}"
+    if fault.startswith(f"{folder}/{daemon}.conf"):
+        fault = f"/etc/{daemon}.conf: {fault.split(': ', 1)[1]}"
     return fault.replace(f"{folder}/{SECRET}", "vxfld_auth_key")
 
 

@@ -56,8 +56,8 @@ def environment(pid, variable):
         content = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return None
-    rows = (row.partition(b"=") for row in content.split(b"\0"))
-    return next((value.decode(errors="replace") for key, _, value in rows if key == variable.encode()), None)
+    rows = (row.split(b"=", 1) for row in content.split(b"\0") if b"=" in row)
+    return next((value.decode(errors="replace") for key, value in rows if key == variable.encode()), None)
 
 
 def write(path, text):
