@@ -356,6 +356,24 @@ def test_tables_that_somebody_removed_come_back(make, nft):
     one.counters()
     one.flush()
     assert "delete table" in nft.texts[-1] and "goto vni_100" in nft.texts[-1]
+    one.update(100, [A, B, A6, B6], [A, A6])
+    one.flush()
+    nft.counts = {(4, 100): (0, 0)}  # that of the other family is gone
+    one.counters()
+    one.flush()
+    assert "delete table" in nft.texts[-1]
+
+
+def test_counting_while_tables_are_made_asks_for_nothing(make, nft, monkeypatch):
+    """flush() runs in a thread, counters() in the loop."""
+    one = kernel(make)
+    one.update(100, [A, B], [A])
+    run = nft.run
+    monkeypatch.setattr(replicate_nft, "_run", lambda text, check=False: (one.counters(), run(text, check)))
+    one.flush()
+    nft.counts = {(4, 100): (0, 0)}
+    one.flush()
+    assert len([text for text in nft.texts if text]) == 1
 
 
 def test_the_table_s_rules_follow_the_settings(make, nft):

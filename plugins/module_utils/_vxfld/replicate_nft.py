@@ -80,6 +80,7 @@ class Replicator:
         self._pending = {}  # vni: None, in the order of the updates
         self._made = {family: {} for family in self._families}  # vni -> its registered senders in the kernel
         self._anew = True  # make the tables anew; until then those of a former process count
+        self._stands = set()  # the families that have chains in the kernel, as far as we know
         self._gone = [0, 0, 0]  # frames, copies and refused frames that chains counted which are no more
         self.alarms = self._process.alarms
         self.filenos, self.handle, self.inject = self._process.filenos, self._process.handle, self._process.inject
@@ -113,6 +114,7 @@ class Replicator:
         texts, rows = [], 0
         try:
             if anew:
+                self._stands = set()
                 pending = self._process.vnis()
                 self._keep(lambda family, vni: vni in self._made[family], any(self._made.values()))
                 self._made = {family: {} for family in self._families}
@@ -128,6 +130,7 @@ class Replicator:
                     _run("".join(texts))
                     texts, rows = [], 0
             _run("".join(texts))
+            self._stands = {family for family, made in self._made.items() if made}
         except FabricError:
             self._anew = True
             raise
@@ -169,8 +172,8 @@ class Replicator:
         """The process's counters, and those of the kernel, which counts a copy before it looks for its route."""
         chains, refused = _counts(self._families)
         found = _by_vni(chains)
-        if not found and any(self._made.values()):
-            self._anew = True  # somebody removed our tables
+        if self._stands - {family for family, _vni in chains}:
+            self._anew = True  # somebody removed a table of ours
         return {
             **self._process.counters(),
             "kernel_frames": self._gone[0] + sum(frames for frames, _copies in found.values()),
