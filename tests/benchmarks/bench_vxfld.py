@@ -118,7 +118,7 @@ def flood(family, seconds):
 
 
 def hold(path):
-    """Take registrations in twice: their memory, and the CPU seconds of each time."""
+    """Take registrations in, and refresh them three times: memory, CPU seconds of the first time and of the best refresh."""
     data, datagrams, at = Path(path).read_bytes(), [], 0
     while at < len(data):
         size = int.from_bytes(data[at + 4 : at + 6], "big")
