@@ -258,7 +258,14 @@ def run(way, family, count, seconds):
     inside("sn", "nft", "flush", "ruleset")
     frames = copies / count if worker else sent
     figures = {"own": own, "path": path, "machine": busy}
-    return {"sent": sent, "copies": copies, "frames": frames, "per_s": frames / took, **figures}
+    return {
+        "sent": sent,
+        "copies": copies,
+        "frames": frames,
+        "per_s": frames / took,
+        "sent_per_s": sent / took,
+        **figures,
+    }
 
 
 # --- the figures
@@ -311,6 +318,8 @@ def bursts(report):
                 one = run(way, family, count, 0)
                 lost = one["sent"] * count - one["copies"]
                 told.append({"family": family, "way": way, "copies": count, "frames": one["sent"], "copies_lost": lost})
+                told[-1]["sent_per_s"] = round(one["sent_per_s"])
+                print(f"     {one['sent_per_s']:.0f} frames/s were sent")
                 what = f"copies lost of {one['sent'] * count}, bursts of {BURST}, IPv{family} {way}, {count} copies"
                 if count == 2:
                     report.judge(what, lost, 0)
