@@ -290,8 +290,11 @@ def test_the_first_flush_takes_a_former_table_s_place_in_one_transaction(make, n
     one.flush()
     (text,) = nft.texts
     assert text.startswith("add table ip vtep_fabric_vxsnd\ndelete table ip vtep_fabric_vxsnd\ntable ip ")
-    assert "  ip saddr != 192.0.2.2 counter name copies_100 ip daddr set 192.0.2.2 dup to 192.0.2.2\n" in text
-    assert "  ip6 saddr != 2001:db8::2 counter name copies_100 ip6 daddr set 2001:db8::2 dup to 2001:db8::2\n" in text
+    assert "vni_100 ip saddr != 192.0.2.2 counter name copies_100 ip daddr set 192.0.2.2 dup to 192.0.2.2\n" in text
+    assert (
+        "vni_100 ip6 saddr != 2001:db8::2 counter name copies_100 ip6 daddr set 2001:db8::2 dup to 2001:db8::2\n"
+        in text
+    )
     assert "add element ip vtep_fabric_vxsnd senders { 100 . 192.0.2.1 : goto vni_100 }\n" in text
     assert "100 . 192.0.2.2" not in text  # not registered: its frames go up to be learned
     one.flush()

@@ -22,7 +22,7 @@ from .replicate import Replicator as Process
 TABLE = "vtep_fabric_vxsnd"
 FAMILIES = {4: "ip", 6: "ip6"}
 TIMEOUT = 60  # seconds for a transaction
-ROWS = 10_000  # destinations a transaction: more cost memory (some 7 kB each) and hold up others who change nftables
+ROWS = 10_000  # destinations a transaction: more cost nft memory (6 kB each) and hold up others who change nftables
 
 NETLINK_NETFILTER = 12
 NFT_GETOBJ = 10 << 8 | 19  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETOBJ
@@ -216,20 +216,25 @@ table {word} {TABLE} {{
 
 
 def _chain(family, vni, addresses):
-    """The chain of a VNI, new or in the place of the present one. `dup` lowers the TTL that it finds by one."""
+    """The chain of a VNI, new or in the place of the present one. `dup` lowers the TTL that it finds by one.
+
+    A command a line: each block `table ... { }` would cost nft half a megabyte.
+    """
     word, name = FAMILIES[family], f"{FAMILIES[family]} {TABLE}"
-    ttl = "ip ttl" if family == 4 else "ip6 hoplimit"
+    rule = f"add rule {name} vni_{vni}"
     lines = [
-        f"table {name} {{\n counter frames_{vni} {{ }}\n counter copies_{vni} {{ }}\n chain vni_{vni} {{ }}\n}}",
+        f"add counter {name} frames_{vni}",
+        f"add counter {name} copies_{vni}",
+        f"add chain {name} vni_{vni}",
         f"flush chain {name} vni_{vni}",
-        f"table {name} {{\n chain vni_{vni} {{\n  counter name frames_{vni}\n  {ttl} set {HOPS + 1}",
+        f"{rule} counter name frames_{vni}",
+        f"{rule} {'ip ttl' if family == 4 else 'ip6 hoplimit'} set {HOPS + 1}",
     ]
     for address in map(sockets.text, addresses):
         lines.append(
-            f"  {word} saddr != {address} counter name copies_{vni} {word} daddr set {address} dup to {address}"
+            f"{rule} {word} saddr != {address} counter name copies_{vni} {word} daddr set {address} dup to {address}"
         )
-    lines.append("  drop\n }\n}\n")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"{rule} drop\n"])
 
 
 def _unchain(family, vni):
