@@ -82,11 +82,11 @@ def test_a_bridges_port_has_a_state_of_its_own(watch):
         "ip link set vx0 up",
     )
     watch.read()
-    (found,) = scan().values()
+    (found,) = list(scan().values())
     assert found.usable and watch.devices == {found.index: found}
     sh("ip link set br0 up", "bridge link set dev vx0 state 4")
     watch.read()
-    (found,) = scan().values()
+    (found,) = list(scan().values())
     assert found.usable and watch.devices == {found.index: found}
     # Leaving the bridge is told as RTM_DELLINK, of the bridge's family.
     sh("ip link set vx0 nomaster")

@@ -263,7 +263,7 @@ def test_systemd_is_told(vxrd, node):
 def test_devices_come_change_and_go(vxrd, node):
     sh("ip link add br0 type bridge")
     vxrd.start()
-    until(lambda: vxrd.keys["udsfile"].exists())
+    until(vxrd.keys["udsfile"].exists)
     assert node.heard(0.3) == []
     device()
     began = time.monotonic()
@@ -465,7 +465,7 @@ def test_no_start(vxrd, tmp_path):
     assert "[common] holdtime: 'x'" in done.stderr and "[common] vxfld_port: '0'" in done.stderr
     vxrd.write(holdtime=90, vxfld_port=10001)
     vxrd.start()
-    until(lambda: vxrd.keys["udsfile"].exists())
+    until(vxrd.keys["udsfile"].exists)
     done = subprocess.run(
         vxrd.command("-c", str(vxrd.config)), env=vxrd.environment(), capture_output=True, text=True, check=False
     )
@@ -493,7 +493,7 @@ def test_commands(vxrd, node):
     device(VX600)
     vxrd.start()
     node.registers(100)
-    until(lambda: vxrd.keys["udsfile"].exists())
+    until(vxrd.keys["udsfile"].exists)
     assert json.loads(vxrd.ctl("-j", "vxlans", "hrep", "100"))["100"]["hrep_addrs"] == []
     node.answer(100, *(f"192.0.2.{n}" for n in (1, 5, 2, 3, 4, 10)))
     is_flood("vx100", *(f"192.0.2.{n}" for n in (2, 3, 4, 5, 10)))
@@ -542,7 +542,7 @@ def test_commands(vxrd, node):
     assert "is the daemon running" in vxrd.ctl("show", code=1)
     vxrd.write(own={"head_rep": "false"})
     vxrd.start()
-    until(lambda: vxrd.keys["udsfile"].exists())
+    until(vxrd.keys["udsfile"].exists)
     for words in (["peers"], ["vxlans", "hrep"]):
         assert vxrd.ctl(*words).startswith("Head-end replication is off")
     assert vxrd.ctl("vxlans") == "None\n"

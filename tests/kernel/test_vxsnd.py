@@ -361,7 +361,7 @@ def test_after_kill_and_restart_everything_goes_on(star, node, mode):
     one.ctl("fdb", "add", str(VNI), "192.0.2.9")
     before = {*everybody(star, "a", "b", "c"), "192.0.2.9"}
     has(one, *before)
-    eventually(lambda: (one.directory / "state" / "snapshot").exists(), seconds=15)
+    eventually((one.directory / "state" / "snapshot").exists, seconds=15)
     time.sleep(0.3)
     sent = 0
     with vteps(star, 4) as ends, star.udp("a", 4, 50123) as sender:

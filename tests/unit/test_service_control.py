@@ -34,10 +34,10 @@ HANDLERS = {"echo": lambda arguments: arguments, "slow": slow, "refuse": refuse,
 
 
 @contextlib.contextmanager
-def serving(path, timeout=5.0, handlers=HANDLERS):
+def serving(path, timeout=5.0, handlers=None):
     """A server in a thread of its own, as a daemon's loop has it."""
     loop = asyncio.new_event_loop()
-    server = control.Server(path, handlers)
+    server = control.Server(path, HANDLERS if handlers is None else handlers)
     server.timeout = timeout
     loop.run_until_complete(server.start())
     thread = threading.Thread(target=loop.run_forever)

@@ -127,7 +127,7 @@ def test_escaped_text_is_one_printable_line(text):
 
 
 def test_escaped_leaves_plain_words_alone():
-    assert log.escaped("192.0.2.1: ‘grüße’ 日本") == "192.0.2.1: ‘grüße’ 日本"
+    assert log.escaped("192.0.2.1: «grüße» 日本") == "192.0.2.1: «grüße» 日本"
 
 
 def test_alarms_tell_the_first_at_once_and_sum_up_the_rest():

@@ -614,9 +614,9 @@ def test_too_many_parts_are_not_made():
         split_answer(Refresh(vteps=vteps, extension=Extension(generation=1, source=2)), messages.SMALLEST_LIMIT)
 
 
-def part(number=0, of=2, *, generation=1, vni=100, source=7, base=None, found=ONE[100]):
+def part(number=0, of=2, *, generation=1, vni=100, source=7, base=None, found=None):
     extension = Extension(part=number, parts=of, generation=generation, source=source, base=base)
-    return Refresh(vteps={vni: list(found)}, extension=extension)
+    return Refresh(vteps={vni: list(found or ONE[100])}, extension=extension)
 
 
 @pytest.mark.parametrize("other", [{"generation": 2}, {"vni": 101}, {"source": 8}, {"base": 0}, {"of": 3}])

@@ -96,7 +96,10 @@ class Bench:
         name = (source, port, 0, 0) if family == 6 else (source, port)
         self.data[family].waiting += [(frame, name) for frame in frames]
         before = len(self.raw[family].sent)
-        heard = lambda *words: self.learned.append(words)  # noqa: E731
+
+        def heard(*words):
+            self.learned.append(words)
+
         passed = (lambda *words: self.proxied.append(words)) if proxy else None
         self.replicator.handle(self.data[family].number, heard, passed)
         return [name for name, _data in self.raw[family].sent[before:]]

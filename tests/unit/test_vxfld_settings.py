@@ -12,8 +12,8 @@ VXSND = {"daemon": "vxsnd", "settings": {"common": {"src_ip": "192.0.2.98", "svc
 KEY = "0123456789abcdef0123456789abcdef"
 
 
-def compose(plan=VXRD, words=None, extra=None, **more):
-    return vxfld_settings.compose(plan, words or {}, extra or {}, **more)
+def compose(plan=None, words=None, extra=None, **more):
+    return vxfld_settings.compose(plan or VXRD, words or {}, extra or {}, **more)
 
 
 def test_the_plan_and_what_goes_with_the_unit():

@@ -215,8 +215,8 @@ def key(parse, default, live=False, empty=False, used=True):
     """A key of the file. live: may change while the daemon runs. empty: may be given without a value. used: has an effect."""
     metadata = {"parse": parse, "live": live, "empty": empty, "used": used}
     if isinstance(default, (dict, list)):
-        return field(default_factory=type(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+        return field(default_factory=type(default), metadata=metadata)  # pylint: disable=invalid-field-call
+    return field(default=default, metadata=metadata)  # pylint: disable=invalid-field-call
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Asking:
 
     def print(self, result, text):
         """The result as JSON with -j, else what `text` makes of it."""
-        print(compact(result) if self.json else text(result).rstrip("\n"))
+        say(compact(result) if self.json else text(result).rstrip("\n"))
 
 
 def compact(result):
@@ -83,11 +83,11 @@ def main(program, description, epilog, run, argv, options=None):
         run(Asking(program[:-3], given), given.words)
         sys.stdout.flush()
     except Usage as error:
-        print(f"{parser.format_usage()}{program}: {error}\nMore with: {program} -h", file=sys.stderr)
+        complain(f"{parser.format_usage()}{program}: {error}\nMore with: {program} -h")
         return 2
     except FabricError as error:
         for fault in getattr(error, "faults", [error]):
-            print(f"{program}: {fault}", file=sys.stderr)
+            complain(f"{program}: {fault}")
         return 1
     except BrokenPipeError:  # whoever reads has seen enough, such as head(1)
         sys.stderr.close()
@@ -106,3 +106,11 @@ def vni(text):
     if not (text.isascii() and text.isdigit()) or int(text) > 0xFFFFFF:
         raise Usage(f"{text!r} is not a VNI; write 0 to 16777215")
     return int(text)
+
+
+def say(words):
+    sys.stdout.write(f"{words}\n")
+
+
+def complain(words):
+    sys.stderr.write(f"{words}\n")

@@ -153,6 +153,10 @@ def _block(tag, vni, entries):
     return wire.packed(tag, b"\x08" + varint(vni) + b"".join(entries))
 
 
+def _entry_length(entry):
+    return len(entry[0])
+
+
 def _blocks(message):
     """(vni, its part of the message proper, its part of the extension) of each VNI.
 
@@ -160,7 +164,7 @@ def _blocks(message):
     nobody knows old nodes to take well.
     """
     if isinstance(message, Sync):
-        tag, entry, length = 0x12, _sync_entry, lambda one: len(one[0])
+        tag, entry, length = 0x12, _sync_entry, _entry_length
     else:
         tag, entry, length = 0x2A, _address_entry, len
     extension = message.extension

@@ -387,7 +387,7 @@ class Registrations:
         if old.machine and lease.machine and old.machine != lease.machine and old.address != lease.address:
             self.clashes.append((identifier, old.address, lease.address))
             return
-        if old.machine == lease.machine is not None:
+        if lease.machine is not None and old.machine == lease.machine:
             return  # one host, which moved
         if old.address == lease.address and None in (old.machine, lease.machine):
             return  # perhaps one host, of which an old service node told

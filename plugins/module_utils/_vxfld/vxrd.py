@@ -469,7 +469,7 @@ def main(argv=None):
         asyncio.run(Vxrd(settings, reread, logger).run(started))
     except FabricError as error:
         for fault in getattr(error, "faults", [error]):
-            print(f"vxrd: {fault}", file=sys.stderr)
+            sys.stderr.write(f"vxrd: {fault}\n")
             if logger and settings.logdest != "stdout":
                 logger.error("%s", fault)
         return 1
@@ -480,4 +480,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

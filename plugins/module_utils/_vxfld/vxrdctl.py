@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from . import ctl, table
 from .ctl import Usage
 
@@ -101,14 +99,14 @@ def _get(asking, words):
     if words[:1] != ["config"]:
         raise Usage("write get config [KEY]")
     ctl.most(words, 2, "get config [KEY]")
-    print(ctl.pretty(asking.ask("get config", **({"key": words[1]} if words[1:] else {}))))
+    ctl.say(ctl.pretty(asking.ask("get config", **({"key": words[1]} if words[1:] else {}))))
 
 
 def _off(asking):
     """Whether there are no flood lists to show, which then has been said. JSON is the same in both modes."""
     if asking.json or asking.ask("show")["head_rep"]:
         return False
-    print(OFF)
+    ctl.say(OFF)
     return True
 
 
@@ -136,4 +134,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -527,7 +527,7 @@ def withdraw(settings):
     finally:
         addresses.close()
     for address in removed:
-        print(f"vxsnd: {sockets.text(address)} withdrawn")
+        sys.stdout.write(f"vxsnd: {sockets.text(address)} withdrawn\n")
     with contextlib.suppress(MissingError):  # without nft there are no rules
         replicate_nft.remove()
 
@@ -562,7 +562,7 @@ def main(argv=None):
         asyncio.run(Vxsnd(settings, reread, logger, started).run())
     except FabricError as error:
         for fault in getattr(error, "faults", [error]):
-            print(f"vxsnd: {fault}", file=sys.stderr)
+            sys.stderr.write(f"vxsnd: {fault}\n")
             logging.getLogger("vxsnd").error("%s", fault)
         return 1
     finally:
@@ -572,4 +572,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from . import config, ctl, static_entries, table
 from .ctl import Usage
 
@@ -147,7 +145,7 @@ def _get(asking, words):
         raise Usage("write get config [KEY]")
     ctl.most(words, 2, "get config [KEY]")
     found = asking.ask("get config", **({"key": words[1]} if words[1:] else {}))
-    print(ctl.pretty(found))
+    ctl.say(ctl.pretty(found))
 
 
 def _set(asking, words):
@@ -168,4 +166,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())
