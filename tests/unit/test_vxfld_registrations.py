@@ -11,6 +11,7 @@ from ansible_collections.vtep.fabric.plugins.module_utils._vxfld.registrations i
     LONGEST,
     MOST_MOVES,
     MOST_REMOVALS,
+    REMEMBERED,
     Registrations,
 )
 from hypothesis import given, settings
@@ -278,14 +279,29 @@ def test_a_new_registration_ends_the_memory_of_a_removal(db):
 
 def test_a_static_entry_that_was_removed_does_not_come_back_by_the_state_of_a_peer(db):
     db.remove(100, A, 0)
-    db.expire(1e6)
-    assert db.merge({100: [(A, STATIC, 0)]}, 1e6) == set()
+    db.expire(3600)
+    assert db.merge({100: [(A, STATIC, 0)]}, 3600) == set()
     assert db.removals() == {100: [(A, 0, 0)]}
-    assert db.merge({100: [(A, 90, 0)]}, 1e6) == {100}, "a learned one of the same address may"
-    assert db.merge({100: [(A, STATIC, 0)]}, 1e6) == set()
-    db.merge({100: [(A, STATIC, 0)]}, 1e6, event=True)
-    assert rows(db, 1e6) == [(100, A, STATIC, 0)], "somebody added it again"
+    assert db.merge({100: [(A, 90, 0)]}, 3600) == {100}, "a learned one of the same address may"
+    assert db.merge({100: [(A, STATIC, 0)]}, 3600) == set()
+    assert rows(db, 3600) == [(100, A, 90, 0)]
+    db.merge({100: [(A, STATIC, 0)]}, 3600, event=True)
+    assert rows(db, 3600) == [(100, A, STATIC, 0)], "somebody added it again"
     assert db.removals() == {}
+
+
+def test_that_a_static_entry_was_removed_is_forgotten_after_a_day_so_that_service_nodes_agree_in_the_end(db):
+    db.remove(100, A, 0)
+    for now, changed in ((REMEMBERED - 1, set()), (REMEMBERED + 60, {100})):
+        db.expire(now)
+        assert db.merge({100: [(A, STATIC, 0)]}, now) == changed
+
+
+def test_a_learned_entry_that_was_removed_does_not_come_back_by_the_state_of_a_peer(db):
+    db.learn(100, A, 90, 0)
+    db.remove(100, A, 30)
+    assert db.merge({100: [(A, 55, 0)]}, 35) == set()
+    assert db.merge({100: [(A, 85, 0)]}, 40) == {100}
 
 
 # -- Clashes
@@ -347,6 +363,10 @@ def test_entries_beyond_the_most_are_refused_and_counted():
 def test_the_memory_of_removals_and_moves_is_bounded(db):
     for n in range(MOST_REMOVALS + 100):
         db.remove(n, A, 0)
+    assert len(db._deleted) == MOST_REMOVALS
+    for n in range(MOST_REMOVALS + 100):
+        db.register({n: [A]}, ID, 90, 0)
+        db.withdraw({n: [A]}, ID, 0)
     assert len(db._removed) == MOST_REMOVALS
     for n in range(1, MOST_MOVES + 100):
         db.register({100: [A]}, n, 90, 0)

@@ -19,6 +19,7 @@ FOREVER = 1 << 62  # the expiry of a static entry
 MOST = 500_000  # entries; a SYNC of them all stays below what messages.decode accepts
 LATE = 2  # seconds by which an entry may expire later at a peer that heard of the same registration
 MOST_REMOVALS = 50_000
+REMEMBERED = 86400  # seconds for which a static entry that was removed does not come back from a peer that was away
 MOST_MOVES = 10_000
 RETURNS = 3  # times that two holders of one identifier take turns before it is called a clash
 
@@ -64,6 +65,7 @@ class Registrations:
         self.clashes = []  # (identifier, former address, new address)
         self._vnis = {}
         self._removed = {}  # (vni, key) -> expiry of the entry removed; older news of it from a peer are refused
+        self._deleted = {}  # (vni, address) of static entries removed -> when to forget that
         self._prune_at = 0
         self._moves = {}  # (vni, identifier) -> (former holder, when, returns)
         self._buckets = {}  # second -> [vni]
@@ -100,7 +102,7 @@ class Registrations:
             for address in addresses:
                 old = self.lease(vni, identifier or address)
                 if old and old.address == address and old.expiry != FOREVER:
-                    self._bury(vni, identifier or address, old.expiry)
+                    _remember(self._removed, (vni, identifier or address), old.expiry)
                     if self._delete(vni, identifier or address, old):
                         changed.add(vni)
         return changed
@@ -156,19 +158,22 @@ class Registrations:
                 one = self._vnis.get(vni)
                 old = one.members.get(key) if one else None
                 if holdtime == 0:
-                    if old is None or old.address == address:
-                        self._bury(vni, key, FOREVER if not identifier else old.expiry if old else None)
-                        if old and self._delete(vni, key, old):
+                    if not identifier:
+                        _remember(self._deleted, (vni, address), now + REMEMBERED)
+                    if old and old.address == address:
+                        if not old.is_static:
+                            _remember(self._removed, (vni, key), old.expiry)
+                        if self._delete(vni, key, old):
                             changed.add(vni)
                     continue
                 # Rounded down, unlike elsewhere: each telling would add up to a second, and peers keep an entry alive.
                 expiry = int(now + min(holdtime, LONGEST))
                 if holdtime == STATIC and not identifier:
                     expiry = FOREVER
-                if not event and self._is_buried(vni, key, expiry):
+                if not event and self._is_late(vni, key, expiry):
                     continue
-                if event and (expiry == FOREVER or self._removed.get((vni, key)) != FOREVER):
-                    self._removed.pop((vni, key), None)
+                if event:
+                    (self._deleted if expiry == FOREVER else self._removed).pop((vni, key), None)
                 if old is None:
                     added = self._add(vni, one, key, Lease(address, expiry, None, now))
                 elif expiry <= old.expiry:
@@ -200,7 +205,8 @@ class Registrations:
                     self._file(vni, one, min(lease.expiry for lease in one.members.values()))
         if now >= self._prune_at:
             self._prune_at = now + 30
-            self._removed = {key: expiry for key, expiry in self._removed.items() if expiry > now}
+            self._removed = {key: expiry for key, expiry in self._removed.items() if expiry + LATE > now}
+            self._deleted = {key: until for key, until in self._deleted.items() if until > now}
             self._moves = {key: move for key, move in self._moves.items() if move[1] + LONGEST > now}
         return changed
 
@@ -254,9 +260,8 @@ class Registrations:
     def removals(self):
         """{vni: [(address, 0, 0)]} of static entries removed here, which a peer that did not hear of it may still tell."""
         found = {}
-        for (vni, key), expiry in self._removed.items():
-            if expiry == FOREVER:
-                found.setdefault(vni, []).append((key, 0, 0))
+        for vni, address in self._deleted:
+            found.setdefault(vni, []).append((address, 0, 0))
         return found
 
     def dump(self, now, vni=None):
@@ -284,8 +289,7 @@ class Registrations:
             return False
         if one is None:
             one = self._vnis[vni] = _Vni()
-        if self._removed.get((vni, key), FOREVER) != FOREVER:
-            del self._removed[vni, key]
+        self._removed.pop((vni, key), None)
         self.count += 1
         one.members[key] = lease
         if isinstance(key, int):
@@ -365,20 +369,11 @@ class Registrations:
                 self._filed += 1
         self._seconds = sorted(self._buckets)
 
-    def _bury(self, vni, key, expiry):
-        if expiry is None or (expiry != FOREVER and self._removed.get((vni, key)) == FOREVER):
-            return
-        self._removed.pop((vni, key), None)
-        self._removed[vni, key] = expiry
-        if len(self._removed) > MOST_REMOVALS:
-            del self._removed[next(iter(self._removed))]
-
-    def _is_buried(self, vni, key, expiry):
+    def _is_late(self, vni, key, expiry):
         """Whether news of a peer are of before the removal. It heard of the registration a little later, and rounds up."""
-        removed = self._removed.get((vni, key))
-        if removed is None:
-            return False
-        return expiry == FOREVER if removed == FOREVER else expiry <= removed + LATE
+        if expiry == FOREVER:
+            return (vni, key) in self._deleted
+        return expiry <= self._removed.get((vni, key), -math.inf) + LATE
 
     def _look_for_clash(self, vni, identifier, old, lease):
         """Two hosts with one identifier: fingerprints tell at once, or else that they take turns."""
@@ -399,10 +394,16 @@ class Registrations:
                 self.clashes.append((identifier, old.address, lease.address))
         else:
             returns = 0
-        self._moves[vni, identifier] = (old.address, old.machine), lease.since, returns
-        if len(self._moves) > MOST_MOVES:
-            del self._moves[next(iter(self._moves))]
+        _remember(self._moves, (vni, identifier), ((old.address, old.machine), lease.since, returns), MOST_MOVES)
 
 
 def _expiry(now, holdtime):
     return math.ceil(now + min(holdtime, LONGEST))
+
+
+def _remember(memory, key, value, most=MOST_REMOVALS):
+    """Keep a value as the latest of a bounded number."""
+    memory.pop(key, None)
+    memory[key] = value
+    if len(memory) > most:
+        del memory[next(iter(memory))]
