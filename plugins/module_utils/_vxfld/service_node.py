@@ -203,7 +203,7 @@ class ServiceNode:
 
     def _sealed(self, message, wall):
         """The octets of a message."""
-        if self._auth and message.version == 3:
+        if self._auth and message.version not in (1, 2):
             return self._auth.seal(message, wall)
         return messages.encode(message)
 
@@ -260,7 +260,7 @@ class ServiceNode:
         if extension:
             extension = replace(extension, time=None, nonce=None, mac=None)
         relay = replace(message, originator=False, response_type=0, extension=extension)
-        if self._auth and message.version != 3:
+        if self._auth and message.version in (1, 2):
             return
         targets = [peer for peer in self.peers if peer != source]
         if targets:
