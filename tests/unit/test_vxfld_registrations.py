@@ -393,7 +393,8 @@ def test_nothing_is_left_when_everything_is_gone():
     finally:
         tracemalloc.stop()
     assert db.count == len(db) == len(db._buckets) == db._filed == 0
-    assert after - before < 10_000
+    # Two turns that left their 10,000 entries would take megabytes; a dictionary that is empty now may keep its table.
+    assert after - before < 300_000
 
 
 def test_2000_vteps_of_both_families_in_a_vni(db):
