@@ -22,6 +22,7 @@ COMMON_WORDS = (
     "underlay_ospf_dead_interval",
     "underlay_ospf_retransmit_interval",
     "underlay_ospf_lsa_min_arrival",
+    "underlay_ospf_maximum_paths",
     "underlay_ospf_authentication",
 )
 

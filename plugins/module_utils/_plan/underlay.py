@@ -63,6 +63,7 @@ def ospf(node, authentication):
             *(ospf_interface(one, settings, authentication) for one in node.underlay),
         ],
         "timers": given(lsa_min_arrival=settings.lsa_min_arrival),
+        **given(maximum_paths=settings.maximum_paths),
     }
 
 
