@@ -29,7 +29,7 @@ class ActionModule(ActionBase):
             arguments["sha256"] = hashlib.sha256(archive).hexdigest()
             arguments["version"] = program_archive.version()
         answer = self._execute_module(module_args=arguments, task_vars=task_vars)
-        if answer.get("waiting"):
+        if answer.get("waiting") and not self._task.check_mode:
             arguments["src"] = self._sent(archive)
             answer = self._execute_module(module_args=arguments, task_vars=task_vars)
         answer.pop("waiting", None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rules of the reference, sections 4 to 6, and ours on top, one by one; test_vxfld_service_node.py has whole exchanges."""
+"""Upstream's rules, and ours on top, one by one; test_vxfld_service_node.py has whole exchanges."""
 
 import dataclasses
 import ipaddress
@@ -35,7 +35,7 @@ OWN, ANYCAST = ip("198.51.100.1"), ip("203.0.113.100")
 PEER, OTHER = (ip("198.51.100.2"), PORT), (ip("198.51.100.3"), PORT)
 PROXY1, PROXY2 = (ip("198.51.100.21"), 10009), (ip("198.51.100.22"), PORT)
 
-# Section 11 of the reference.
+# Upstream's vectors.
 R1 = bytes.fromhex("03010801105a1801208180808080402a0d086412090a070a05c001000201")
 R2 = bytes.fromhex("03010801105a208180808080402a0d086412090a070a05c001000201")
 R3 = bytes.fromhex("03010800105a1800208180808080402a0d086412090a070a05c001000201")

@@ -73,8 +73,12 @@ def _replace(target, content, mode, like):
 
 
 def make_directory(path, mode):
+    """Make a directory that is missing, whatever the umask, and those above it; one that is there stays as it is."""
+    path = Path(path)
     try:
-        Path(path).mkdir(mode=mode, parents=True, exist_ok=True)
+        for one in reversed([one for one in (path, *path.parents) if not one.exists()]):
+            one.mkdir(exist_ok=True)
+            one.chmod(mode if one == path else 0o755)
     except OSError as error:
         raise KernelError(f"make the directory {path}", error.errno) from None
 
