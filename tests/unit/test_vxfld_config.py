@@ -330,6 +330,18 @@ def test_reload_takes_what_may_change_and_names_the_rest(tmp_path):
     assert config.reloaded(made, made) == (made, [])
 
 
+def test_peers_without_port_keep_to_the_running_port(tmp_path):
+    peers = "[vxsnd]\nsvcnode_peers = 192.0.2.102 192.0.2.103:7\n"
+    old, _warnings = load(tmp_path, "[common]\nvxfld_port = 9\n")
+    new, _warnings = load(tmp_path, "[common]\nvxfld_port = 10\n" + peers)
+    assert [one.port for one in new.svcnode_peers] == [10, 7]
+    made, waiting = config.reloaded(old, new)
+    assert [one.port for one in made.svcnode_peers] == [9, 7]
+    assert waiting == ["vxfld_port"]
+    assert config.reloaded(made, new) == (made, ["vxfld_port"])
+    assert config.changed("vxsnd", made, "svcnode_peers", "192.0.2.104").svcnode_peers[0].port == 9
+
+
 def test_what_is_parsed_of_lines():
     values, told = ini.parse("f", "[a]\nX:1=2\nremark = 1\nrem ark\ny = a;b ;c\n[b]\n  z = \n\n   more\n")
     assert told == []

@@ -313,6 +313,36 @@ def test_a_sync_of_endless_small_blocks_is_refused():
         decode(b"\3\3" + wire.packed(0x7A, one))
 
 
+UNUSUAL = wire.packed(0x12, bytes.fromhex("0864" + "1209" + "0a070a05c001000201"))  # no holdtime
+
+
+@pytest.mark.parametrize(
+    ("octets", "why"),
+    [
+        ("0800" * 257, "256 fields that are numbers"),  # a known one again and again
+        ("28808001" * 257, "256 fields that are numbers"),
+        ("0d00000000" * 257, "256 fields that are numbers"),
+        ("2b2c" * 257, "256 fields that are numbers"),
+        ("2b" + "0800" * 257 + "2c", "256 fields within a group"),
+        ("2200" * 257, "256 unknown fields"),
+        ("12820408640800" + "0800" * 255, "256 fields that are numbers"),
+    ],
+)
+def test_fields_without_end_and_use_are_refused(octets, why):
+    with pytest.raises(Malformed, match=why):
+        decode(b"\3\3" + bytes.fromhex(octets))
+    with pytest.raises(Malformed, match=why):
+        decode(b"\3\3" + wire.packed(0x7A, bytes.fromhex(octets)))
+
+
+def test_little_of_a_sync_may_be_in_an_unusual_form():
+    number = messages.MAX_UNUSUAL // (len(UNUSUAL) - 2)
+    sync = decode(b"\3\3" + UNUSUAL * number)
+    assert sync.vteps == {100: [(ip(1), messages.HOLDTIME, 0)] * number}
+    with pytest.raises(Malformed, match="octets of VNIs in an unusual form"):
+        decode(b"\3\3" + UNUSUAL * (number + 1))
+
+
 @pytest.mark.parametrize("address", [b"", bytes(3), bytes(4), bytes(16), ip(1, "224.0.0"), b"\xff" * 4, b"\xff" * 16])
 def test_what_others_would_refuse_is_not_sent(address):
     for message in (Refresh(vteps={1: [address]}), Sync(vteps={1: [(address, 90, 0)]})):

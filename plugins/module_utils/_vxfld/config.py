@@ -285,6 +285,10 @@ class Vxsnd(Common):
         path, None, live=True
     )  # lines `VNI ADDRESS`; replaces all static entries at start and reload
 
+    peers_written: tuple | None = field(
+        default=None, repr=False, compare=False
+    )  # svcnode_peers before vxfld_port came in
+
     @property
     def listen_port(self):
         return self.vxlan_listen_port or self.vxlan_port
@@ -381,8 +385,8 @@ def _finish(kind, settings, where):
             f"'{settings.refresh_rate}' is more than one a second; write holdtime ({settings.holdtime}) at most",
         )
     if kind == "vxsnd":
-        peers = tuple(Server(host, port or settings.vxfld_port) for host, port in settings.svcnode_peers)
-        settings = replace(settings, svcnode_peers=peers)
+        peers = settings.svcnode_peers
+        settings = replace(settings, svcnode_peers=_with_ports(peers, settings.vxfld_port), peers_written=peers)
         if settings.install_svcnode_ip and not settings.svcnode_ip:
             fault("install_svcnode_ip", "'true' is without an address to install; write svcnode_ip")
         if settings.enable_vxlan_listen and settings.listen_port == settings.vxfld_port:
@@ -393,6 +397,10 @@ def _finish(kind, settings, where):
     except ValueError as error:
         fault("auth_key_file", str(error))
     return settings, faults
+
+
+def _with_ports(peers, port):
+    return tuple(dict.fromkeys(Server(host, own or port) for host, own in peers))
 
 
 def _read_key(file):
@@ -438,6 +446,10 @@ def changed(kind, settings, name, text):
 def reloaded(settings, new):
     """(settings with the live keys of `new`, names of changed keys that need a restart)"""
     live, waiting = {"auth_key": new.auth_key}, []
+    if getattr(new, "peers_written", None) is not None:
+        # Peers are spoken to on the port that this process has, not on the one that waits for a restart.
+        new = replace(new, svcnode_peers=_with_ports(new.peers_written, settings.vxfld_port))
+        live["peers_written"] = new.peers_written
     for name, one in keys(type(settings)).items():
         if getattr(settings, name) == getattr(new, name) or not one.metadata["used"]:
             continue

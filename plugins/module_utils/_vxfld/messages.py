@@ -20,6 +20,10 @@ ASKED, ALL = 1, 2  # response_type: the VNIs of the request, or every one
 MAX_DATAGRAM = 65535
 MAX_STREAM = 64 << 20
 MAX_ENTRIES = 1 << 20  # of a SYNC: a few octets on the wire are some 200 in memory
+MAX_UNUSUAL = (
+    1 << 20
+)  # octets of a SYNC's blocks in a form that no known encoder writes, since they take longest to read
+MAX_UNKNOWN = 256  # length-delimited fields of a SYNC, or of its extension, that are not known
 MAX_PARTS = 1024
 HEADERS = 42  # Ethernet, IPv4 and UDP, which max_packet_size includes
 SMALLEST_LIMIT = 320  # the max_packet_size from which split_answer() keeps to it whatever the message holds
@@ -342,22 +346,41 @@ def _decode_refresh(data):
 
 def _decode_sync(data):
     made = Sync(data[0])
-    entries = 0
+    entries = unusual = unknown = 0
     for number, kind, value in wire.fields(data, 2, len(data)):
         if kind == BYTES:
             if number == 2:
-                vni, found = _quick_entries(data, *value, _known5) or _read_block(data, *value, _read_entry5)
+                quick = _quick_entries(data, *value, _known5)
+                unusual = _unusual(unusual, quick, value)
+                vni, found = quick or _read_block(data, *value, _read_entry5)
                 entries += 1 + len(found)
                 if entries > MAX_ENTRIES:
                     raise Malformed(f"more than {MAX_ENTRIES} entries")
                 _add(made, vni, found)
             elif number == 15:
                 _decode_extension(data, *value, made)
+            else:
+                unknown = _unknown(unknown)
         elif number == 1:
             made.identifier = value
         elif number == 3:
             made.response_type = _u32(value, "response_type")
     return made
+
+
+def _unusual(octets, quick, block):
+    """The octets of blocks that no short cut reads, with one block more."""
+    if quick is None:
+        octets += block[1] - block[0]
+        if octets > MAX_UNUSUAL:
+            raise Malformed(f"more than {MAX_UNUSUAL} octets of VNIs in an unusual form")
+    return octets
+
+
+def _unknown(count):
+    if count >= MAX_UNKNOWN:
+        raise Malformed(f"more than {MAX_UNKNOWN} unknown fields")
+    return count + 1
 
 
 def _decode_proxy(data):
@@ -411,7 +434,7 @@ def _decode_extension(data, at, end, made):
     made.extension = extension = Extension()
     sync = isinstance(made, Sync)
     quick, read = (_quick_entries, _read_entry15) if sync else (_quick_addresses, _read_address15)
-    entries = 0
+    entries = unusual = unknown = 0
     for number, kind, value in wire.fields(data, at, end):
         if kind == VARINT:
             if number == 1:
@@ -426,10 +449,10 @@ def _decode_extension(data, at, end, made):
                 raise Malformed("mac is not the last field of the extension")
             setattr(extension, name, data[slice(*value)])
         elif number in (2, 7) and not isinstance(made, Proxy):
-            if number == 2:
-                vni, found = quick(data, *value, _known15) or _read_block(data, *value, read)
-            else:
-                vni, found = _quick_addresses(data, *value, _known15) or _read_block(data, *value, _read_address15)
+            take, slow = (quick, read) if number == 2 else (_quick_addresses, _read_address15)
+            short = take(data, *value, _known15)
+            unusual = _unusual(unusual, short, value)
+            vni, found = short or _read_block(data, *value, slow)
             entries += 1 + len(found)
             if entries > MAX_ENTRIES:
                 raise Malformed(f"more than {MAX_ENTRIES} entries")
@@ -437,6 +460,8 @@ def _decode_extension(data, at, end, made):
                 _add(made, vni, found)
             else:
                 extension.gone.setdefault(vni, []).extend(found)
+        else:
+            unknown = _unknown(unknown)
     _check(extension, {*getattr(made, "vteps", ()), *extension.gone})
 
 

@@ -65,7 +65,10 @@ class Peering:
             self._round(settings.sync_targets, now, proxies or self.peers)
         elif new:
             self._round(len(new), now, new)
-        self._missing = min(self._missing, len(self._candidates))
+        # Who was asked may be gone, and nobody left who could answer.
+        self._missing = min(self._missing, len({*self._candidates} - self._answered))
+        if not self._asked and self._due == math.inf:
+            self._due = now if self._missing else now + self._period
         self.synced = self.synced or not self._missing
 
     def _round(self, targets, now, preferred):
@@ -92,7 +95,7 @@ class Peering:
             self._failed = set()
         self._random.shuffle(untried)
         untried.sort(key=lambda peer: peer not in self._preferred)
-        chosen = untried[: self._missing - len(self._asked)]
+        chosen = untried[: max(0, self._missing - len(self._asked))]
         for peer in chosen:
             self._asked[peer] = now
         self._due = math.inf

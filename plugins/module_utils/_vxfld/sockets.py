@@ -23,6 +23,8 @@ IP_PKTINFO, IPV6_PKTINFO = 8, 50
 TIMEOUT = 10.0  # seconds to connect, and between two pieces of a TCP stream
 WHOLE = 60.0  # seconds for a whole stream
 CONNECTIONS, CONNECTIONS_OF_A_HOST = 64, 8
+MOST = 24 << 20  # octets of a stream, and of all of a host: 500,000 entries, each in a VNI of its own, are less
+MOST_OF_ALL = 64 << 20
 
 
 def text(address):
@@ -174,14 +176,17 @@ def _packet_info(source):
 class Streams:
     """Answers TCP streams: `answer(data, end)` gives the answer to a whole stream, or None. Bounded in number, size, time.
 
+    What is read, and what is still to be written, counts: `most` octets of a host, `most_of_all` of all hosts.
+
     `welcome(address)` tells whether an end may connect at all.
     """
 
-    def __init__(self, answer, welcome, fault, most=64 << 20):
+    def __init__(self, answer, welcome, fault, most=MOST, most_of_all=MOST_OF_ALL):
         self.welcome = welcome
-        self._answer, self._fault, self._most = answer, fault, most
+        self._answer, self._fault, self._most, self._most_of_all = answer, fault, most, most_of_all
         self._servers = []
         self._open = collections.Counter()  # packed address: its connections
+        self._held = collections.Counter()  # packed address: octets of its streams
         self.timeout, self.whole = TIMEOUT, WHOLE
         self.refused = self.cut = 0
 
@@ -202,15 +207,17 @@ class Streams:
             or self._open[end[0]] >= CONNECTIONS_OF_A_HOST
         ):
             self.refused += 1
-            writer.transport.abort()
+            _reset(writer)
             return
         self._open[end[0]] += 1
         try:
             await asyncio.wait_for(self._serve(reader, writer, end), self.whole)
         except (OSError, asyncio.TimeoutError, _TooLong):
             self.cut += 1
+            _reset(writer)
         except Exception as error:
             self._fault(error)
+            _reset(writer)
         finally:
             self._open[end[0]] -= 1
             if not self._open[end[0]]:
@@ -218,28 +225,62 @@ class Streams:
             writer.transport.abort()
 
     async def _serve(self, reader, writer, end):
-        data = await _whole(reader, self._most, self.timeout)
-        answer = self._answer(data, end)
-        if answer:
-            await _written(writer, answer, self.timeout)
-        else:
-            writer.close()
-            await asyncio.wait_for(writer.wait_closed(), self.timeout)
+        held = 0
+
+        def hold(size):
+            nonlocal held
+            if self._held[end[0]] + size > self._most or sum(self._held.values()) + size > self._most_of_all:
+                raise _TooLong
+            held += size
+            self._held[end[0]] += size
+
+        try:
+            answer = self._answer(await _whole(reader, hold, self.timeout), end)
+            if answer:
+                hold(len(answer) - held)  # the request is gone
+                await _written(writer, answer, self.timeout)
+            else:
+                writer.close()
+                await asyncio.wait_for(writer.wait_closed(), self.timeout)
+        finally:
+            self._held[end[0]] -= held
+            if not self._held[end[0]]:
+                del self._held[end[0]]
+
+
+def _reset(writer):
+    """End a connection by RST: an orderly end tells the other side that all was taken in."""
+    one = writer.get_extra_info("socket")
+    with contextlib.suppress(OSError):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 class _TooLong(Exception):
-    """A stream is longer than any message."""
+    """A stream is longer than any message, or the streams together."""
 
 
-async def _whole(reader, most, timeout):
-    parts, size = [], 0
+def _at_most(most):
+    """A `hold` for _whole of one stream."""
+    left = most
+
+    def hold(size):
+        nonlocal left
+        left -= size
+        if left < 0:
+            raise _TooLong
+
+    return hold
+
+
+async def _whole(reader, hold, timeout):
+    """All octets until the end; hold(size) is called for each piece before it is kept, and may raise."""
+    parts = []
     while True:
         part = await asyncio.wait_for(reader.read(1 << 16), timeout)
         if not part:
             return b"".join(parts)
-        size += len(part)
-        if size > most:
-            raise _TooLong
+        hold(len(part))
         parts.append(part)
 
 
@@ -254,22 +295,22 @@ async def _written(writer, data, timeout):
     await asyncio.wait_for(writer.drain(), timeout)
 
 
-async def exchange(end, data, source=None, answered=False, most=64 << 20, timeout=TIMEOUT):
+async def exchange(end, data, source=None, answered=False, most=MOST, timeout=TIMEOUT, connect_timeout=TIMEOUT):
     """Send a whole stream to an end; its answer, as a whole stream, when one is wanted. Raises OSError, also for timeouts."""
     local = (text(source), 0) if source else None
     try:
         reader, writer = await asyncio.wait_for(
-            asyncio.open_connection(text(end[0]), end[1], local_addr=local), timeout
+            asyncio.open_connection(text(end[0]), end[1], local_addr=local), connect_timeout
         )
     except asyncio.TimeoutError:
-        raise OSError(errno.ETIMEDOUT, f"no connection within {timeout:g} s") from None
+        raise OSError(errno.ETIMEDOUT, f"no connection within {connect_timeout:g} s") from None
     except OSError as error:
         # asyncio has words of its own instead of the kernel's.
         raise OSError(error.errno, os.strerror(error.errno) if error.errno else str(error)) from None
     try:
         await _written(writer, data, timeout)
         # Without an answer the other end closes: only then is it known that it has read all.
-        found = await asyncio.wait_for(_whole(reader, most, timeout), WHOLE)
+        found = await asyncio.wait_for(_whole(reader, _at_most(most), timeout), WHOLE)
         return found if answered else b""
     except asyncio.TimeoutError:
         raise OSError(errno.ETIMEDOUT, f"no answer within {timeout:g} s") from None

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from .._model.errors import InputError
-from . import config
+from . import config, messages
 
 MAX_VNI = 0xFFFFFF
 MOST_FAULTS = 20
@@ -26,7 +26,7 @@ def address(text):
     if found is None:
         raise ValueError(f"{text!r} is not an address; write one such as 192.0.2.1 or 2001:db8::1")
     found = config.address(text)
-    if not any(found):
+    if not messages.is_vtep(found):
         raise ValueError(f"{text!r} is no VTEP's address; write one that is")
     return found
 

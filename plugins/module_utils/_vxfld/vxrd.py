@@ -64,7 +64,7 @@ class Vxrd:
         self.devices = {}  # name: VxlanDevice
         self.undone = set()  # names of devices whose flood list is to be tried again
         self.watch = self.kernel = self.registrar = self.flooder = None
-        self._loop = self._timer = self._repair_timer = None
+        self._loop = self._timer = self._repair_timer = self._repairing = None
         self._ready = False
         self._stopping = None
         self._keep = False  # whether registrations and flood lists outlive this process
@@ -102,9 +102,9 @@ class Vxrd:
             started()
             self._take_devices()
             self._keep_alive()
-            repairs = asyncio.ensure_future(self._repairs())
+            self._repairing = asyncio.ensure_future(self._repairs())
             await self._stopping.wait()
-            repairs.cancel()
+            self._repairing.cancel()
             self._end()
         finally:
             self._close()
@@ -154,7 +154,12 @@ class Vxrd:
             settings, warnings = self.reread()
             for warning in warnings:
                 self.log.warning("%s", warning)
+            rate = self.settings.config_check_rate
             self.settings, waiting = config.reloaded(self.settings, settings)
+            if self._repairing and self.settings.config_check_rate != rate:
+                # It may be asleep for much longer than it should from now on.
+                self._repairing.cancel()
+                self._repairing = asyncio.ensure_future(self._repairs())
             for name in waiting:
                 self.log.warning("%s: takes effect when vxrd is restarted", name)
             self.log.setLevel(self.settings.loglevel)
@@ -294,9 +299,15 @@ class Vxrd:
         names = sorted(self.registrar.floods)
         for at in range(0, len(names), AT_ONCE):
             for name in names[at : at + AT_ONCE]:
-                self._flood(name)
+                try:
+                    self._flood(name)
+                except Exception as error:  # the other devices go on, and so does repair
+                    self._fault(error)
             await asyncio.sleep(0)
-        self._pump()
+        try:
+            self._pump()
+        except Exception as error:
+            self._fault(error)
 
     async def _repairs(self):
         while True:

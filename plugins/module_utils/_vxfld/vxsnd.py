@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 
 from .._kernel.local_address import LocalAddresses
-from .._model.errors import FabricError, InputError, MissingError
+from .._model.errors import FabricError, MissingError
 from .._service import control, instance, log, notify
 from . import anycast, config, replicate_nft, service_node, sockets, static_entries
 from .auth import AllowList
@@ -33,6 +33,7 @@ CHECK = 10.0  # seconds between looks at what others may have changed in the ker
 LATE = 5.0  # seconds after which the loop is not healthy
 MOST_TRACED = 100
 FIRST_SYNC = 10.0  # seconds that the start waits for peers
+SYNC_CONNECT = 3.0  # seconds for a peer to take the connection: within FIRST_SYNC another one is to have its turn
 
 HELP = """\
 The service node of a VXLAN fabric: vxrd registers VTEPs with it, it tells them of one another, relays to its peers, and
@@ -368,7 +369,9 @@ class Vxsnd:
 
     async def _sync(self, peer, data):
         try:
-            answer = await sockets.exchange(peer, data, self._source_to(peer), answered=True)
+            answer = await sockets.exchange(
+                peer, data, self._source_to(peer), answered=True, connect_timeout=SYNC_CONNECT
+            )
         except OSError as error:
             self.node.sync_failed(peer, self.loop.time(), self._outcome(peer, error))
         else:
@@ -450,7 +453,7 @@ class Vxsnd:
         before = time.monotonic()
         try:
             anycast.write(self._snapshot_file, self.node.snapshot(self.loop.time(), time.time()))
-        except InputError as error:
+        except Exception as error:  # whatever it is, the rest of the housekeeping, or of the end, goes on
             self.node.unsaved = True
             self._fault(error)
         took = time.monotonic() - before

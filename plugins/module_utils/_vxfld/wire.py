@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
+MAX_NUMBERS = 256  # fields of one message that are not length-delimited; ours have ten at most
 MAX_DEPTH = 100  # of groups in groups, as protobuf's own decoders have it
 _SHORT = [bytes((value,)) for value in range(128)]
 _SKIPPED = {FIXED64: 8, FIXED32: 4}
@@ -51,7 +52,8 @@ def packed(tag, payload):
 
 def fields(data, at, end):
     """(number, wire type, value) of each varint (an int) and length-delimited field (start, end) of a message. Fixed-size
-    fields and groups are in none of our messages: they are skipped."""
+    fields and groups are in none of our messages: they are skipped. Small fields without end would cost time, without use."""
+    numbers = 0
     while at < end:
         tag = data[at]
         if tag < 128:
@@ -67,7 +69,11 @@ def fields(data, at, end):
                 raise Malformed(f"field {tag >> 3} is longer than what is left")
             yield tag >> 3, BYTES, (at, at + size)
             at += size
-        elif kind == VARINT:
+            continue
+        numbers += 1
+        if numbers > MAX_NUMBERS:
+            raise Malformed(f"more than {MAX_NUMBERS} fields that are numbers or groups")
+        if kind == VARINT:
             value, at = read_varint(data, at, end)
             yield tag >> 3, VARINT, value
         else:
@@ -83,8 +89,11 @@ def read_tag(data, at, end):
 
 def skip(data, at, end, tag):
     """Where a field that is not wanted ends; at is behind its tag. Groups are followed without recursion."""
-    groups = []
+    groups, pieces = [], 0
     while True:
+        pieces += 1
+        if pieces > MAX_NUMBERS:
+            raise Malformed(f"more than {MAX_NUMBERS} fields within a group")
         kind = tag & 7
         if kind == GROUP:
             groups.append(tag >> 3)
