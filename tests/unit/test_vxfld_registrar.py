@@ -457,6 +457,45 @@ def test_another_service_node_at_run_time():
     ]
 
 
+def test_a_reload_with_the_same_key_forgets_no_nonce():
+    key = b"k" * 16
+    bench = Bench(VX100, auth_key=key)
+    data = auth.Authenticator(key).seal(messages.decode(R4), 0.0)
+    bench.hear(data)
+    bench.registrar.configure(config.Vxrd(svcnode_ip=SERVERS, auth_key=key, holdtime=30), bench.now)
+    bench.hear(data)
+    assert (bench.count("answers"), bench.count("refused")) == (1, 1)
+    other = b"o" * 16
+    bench.registrar.configure(config.Vxrd(svcnode_ip=SERVERS, auth_key=other), bench.now)
+    bench.hear(auth.Authenticator(other).seal(messages.decode(R4), 0.0))
+    bench.registrar.configure(config.Vxrd(svcnode_ip=SERVERS), bench.now)
+    bench.hear(R4)
+    assert (bench.count("answers"), bench.count("refused")) == (3, 1)
+
+
+def test_lost_contact_that_becomes_flush_counts_at_once():
+    bench = Bench(VX100, VX6, lost_contact="keep")
+    bench.hear(R4)
+    bench.till(1095)
+    bench.hear(answer({600: [A6, B6]}, generation=1), FROM6)
+    bench.till(1100)
+    assert bench.registrar.lost == {4}
+    bench.sent()
+    bench.changed()
+    bench.registrar.configure(config.Vxrd(svcnode_ip=SERVERS), bench.now)
+    assert bench.registrar.floods == {"vxlan100": set(), "vxlan6": {B6}}
+    assert bench.changed() == {"vxlan100"}
+    assert bench.sent() == [(0, None, {100: [A]}, SERVERS[4])]
+    assert [one for when, one in bench.till(1100)] == [
+        (90, 1, {100: [A]}, SERVERS[4]),
+        (90, 1, {600: [A6]}, SERVERS[6]),
+    ]
+    bench.registrar.configure(config.Vxrd(svcnode_ip=SERVERS), bench.now)
+    assert bench.sent() == [], "only once"
+    bench.hear(R4)
+    assert bench.registrar.floods["vxlan100"] == {B, C}
+
+
 def test_a_network_that_takes_nothing_is_tried_again_within_a_second():
     bench = Bench(VX100)
     bench.hear(R4)

@@ -101,11 +101,14 @@ class Registrar:
         self._refresh_at = now + AGAIN  # the first registration is repeated so soon, since it may be lost
         self._reassembly = messages.Reassembly()
         self._ended = False
+        self.settings = None
         self._set(settings)
 
     def _set(self, settings):
+        # With the same key, what was received before is still to be known again.
+        if self.settings is None or settings.auth_key != self.settings.auth_key:
+            self._authenticator = Authenticator(settings.auth_key) if settings.auth_key else None
         self.settings = settings
-        self._authenticator = Authenticator(settings.auth_key) if settings.auth_key else None
         self._allowed = AllowList(config.Prefix(*prefix) for prefix in settings.allow)
 
     # Devices
@@ -134,9 +137,13 @@ class Registrar:
 
     def configure(self, settings, now, wall=0.0):
         """Go on with other settings."""
+        kept = self.settings.lost_contact == "keep"
         self._set(settings)
         self._refresh_at = now
         self.devices(self._devices, now, wall)
+        if kept and settings.lost_contact != "keep":
+            for family in sorted(self.lost):
+                self._empty(family, wall)
 
     def _join(self, device, before):
         """Make the device's VNI a member, or tell what is wrong with it; None also for one that is merely down."""
@@ -263,10 +270,15 @@ class Registrar:
                 f"Lost contact: nothing heard from {servers} for {self.settings.holdtime} s; {done}",
             )
         )
-        if keep:
-            return
+        if not keep:
+            self._empty(family, wall)
+
+    def _empty(self, family, wall):
+        """Empty the flood lists of a family without contact, and withdraw, until there is an answer."""
         gone = {}
-        for vni, member in members.items():
+        for vni, member in self.members.items():
+            if member.family != family:
+                continue
             gone.setdefault(member.server, {})[vni] = [member.device.local]
             member.forget()
             member.flushed = True
