@@ -39,6 +39,36 @@ def test_a_registration_changes_the_set_and_a_refresh_does_not(db):
     assert rows(db, 30) == [(100, A, 90, ID), (101, A, 60, ID)]
 
 
+def test_who_loses_its_place_to_another_address_is_noted(db):
+    one, two = object(), object()
+    db.register({100: [A]}, ID, 90, 0, one)
+    db.register({100: [B]}, ID, 90, 1, one)
+    assert db.evicted == [], "it moved itself"
+    db.register({100: [A]}, ID, 90, 2, two)
+    db.register({100: [B]}, ID, 90, 3)
+    assert db.evicted == [(100, one), (100, two)]
+    db.register({100: [C]}, ID, 90, 4, one)
+    db.merge({100: [(A, 95, ID)]}, 5)
+    assert db.evicted[2:] == [(100, one)]
+
+
+def test_who_is_still_there_under_another_identifier_lost_nothing(db):
+    db.register({100: [A]}, 0, 90, 0)
+    db.register({100: [A]}, ID, 90, 0, object())
+    db.register({100: [B]}, ID, 90, 1, object())
+    assert db.addresses(100) == (A, B) and db.evicted == []
+
+
+def test_a_databases_entry_of_holdtime_0_ends_no_registration(db):
+    """Old service nodes tell 0 in the last second, of what may have been refreshed here."""
+    db.register({100: [A]}, ID, 90, 0)
+    assert db.merge({100: [(A, 0, ID)]}, 10) == set()
+    assert rows(db, 10) == [(100, A, 80, ID)]
+    assert db.merge({100: [(A, 0, ID)]}, 10, event=True) == {100}
+    db.add_static(100, B, 10)
+    assert db.merge({100: [(B, 0, 0)]}, 10) == {100}, "a static entry that was removed"
+
+
 def test_a_node_has_one_address_in_a_vni(db):
     db.register({100: [A], 101: [A]}, ID, 90, 0)
     assert db.register({100: [B]}, ID, 90, 10) == {100}

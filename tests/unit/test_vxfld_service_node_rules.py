@@ -15,6 +15,7 @@ from ansible_collections.vtep.fabric.plugins.module_utils._vxfld.messages import
     Refresh,
     Sync,
 )
+from ansible_collections.vtep.fabric.plugins.module_utils._vxfld.registrar import Device, Registrar
 from ansible_collections.vtep.fabric.plugins.module_utils._vxfld.service_node import (
     CONFIRM,
     LARGEST,
@@ -780,6 +781,91 @@ def test_two_hosts_with_one_node_id_are_named(bench):
     assert bench.node.counters["clashes"] == 1
 
 
+@pytest.mark.parametrize("way", ["directly", "by relay", "by SYNC"])
+def test_who_is_evicted_by_an_equal_node_id_is_told(bench, way):
+    bench.register(A, ID, machine=b"1" * 16)
+    bench.register(C, ID + 1)
+    bench.wait(5)
+    bench.sent()
+    if way == "directly":
+        bench.register(B, ID, machine=b"2" * 16)
+    elif way == "by relay":
+        relay = Refresh(originator=False, holdtime=90, identifier=ID, vteps={100: [B]}, extension=Extension())
+        bench.hear(relay, PEER)
+    else:
+        news = messages.encode(Sync(vteps={100: [(B, 90, ID)]}, response_type=0))
+        bench.node.sync_request(news, PEER, bench.now, bench.wall)
+    bench.wait(0.1)
+    told = bench.sent(A)
+    assert [set(whole(one)[0][100]) for one in told] == [{B, C}]
+    bench.wait(20)
+    assert bench.sent(A) == [], "once: it is no subscriber any more"
+
+
+def test_an_evicted_old_node_gets_the_ordinary_answer(bench):
+    bench.register(A, ID, new=False)
+    bench.wait(5)
+    bench.sent()
+    bench.register(B, ID, machine=b"2" * 16)
+    bench.wait(0.1)
+    (told,) = bench.sent(A)
+    assert (told.vteps, told.extension) == ({100: [B]}, None)
+    bench.wait(20)
+    assert bench.sent(A) == [] and not bench.node._owed_old
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_host_whose_address_changes_is_told_as_usual_and_without_push_nobody_is(new):
+    bench = Bench()
+    bench.register(A, ID, new=new, source=C)
+    bench.wait(5)
+    bench.sent()
+    bench.register(B, ID, new=new, source=C)
+    bench.wait(0.5)
+    assert len(bench.sent(C)) == (1 if new else 2), "an old node is answered, and pushed the change as ever"
+    bench = Bench(push=False)
+    bench.register(A, ID, new=new)
+    bench.wait(5)
+    bench.sent()
+    bench.register(B, ID, new=new)
+    bench.wait(5)
+    assert bench.sent(A) == []
+    assert not (bench.node._owed or bench.node._owed_old or bench.node.registrations.evicted)
+
+
+def test_two_vxrds_with_one_node_id_out_of_step_are_alarmed_and_do_not_fight(bench):
+    """Each registers every 30 s, 7 s apart: without being told, each would find itself in the answer to its own registration."""
+    hosts = {}
+    for number, address in enumerate((A, B)):
+        bench.wait(7 * number)
+        hosts[address] = Registrar(config.Vxrd(svcnode_ip={4: ANYCAST}), ID, bytes([number + 1]) * 16, bench.now)
+        hosts[address].devices([Device("vxlan100", 7, 100, address)], bench.now)
+    told, sent, heard = dict.fromkeys(hosts, 0), dict.fromkeys(hosts, 0), dict.fromkeys(hosts, 0)
+    steps = 0
+    while steps < 10 * 300:
+        steps += 1
+        for address, host in hosts.items():
+            host.tick(bench.now, bench.wall)
+            for data, _end in host.outbox:
+                sent[address] += 1
+                bench.hear(data, address)
+            host.outbox.clear()
+            told[address] += sum(key == "clash" for key, _text in host.alarms)
+            host.alarms.clear()
+        bench.wait(0.1)
+        for data, end in bench.take("outbox"):
+            if end[0] in hosts:
+                heard[end[0]] += 1
+                hosts[end[0]].datagram(data, end, bench.now, bench.wall)
+        if steps == 10 * 60:
+            assert min(told.values()) > 0, "each within a minute"
+    assert min(told.values()) > 0
+    assert any(key == ("clash", ID) for key, _text in bench.alarms())
+    # A registration each 30 s of its own accord, and at most one more since the other one registered.
+    assert max(sent.values()) <= 2 * 300 / 30 + 10, sent
+    assert max(heard.values()) <= 4 * max(sent.values()), heard
+
+
 # -- SYNC
 
 
@@ -1076,6 +1162,43 @@ def test_a_broken_snapshot_is_malformed(bench, data):
         bench.node.restore(data, bench.now, bench.wall)
 
 
+def test_the_address_of_a_peer_or_proxy_is_never_a_vteps():
+    """Without a common svcnode_ip, each would send the other's copies back."""
+    bench = Bench(vxfld_proxy_servers=(PROXY1,))
+    for far in (PEER[0], PROXY1[0]):
+        bench.register(far, ID, 100, 101, source=C)
+        bench.register(far, 0, asked=None, source=C)
+        bench.hear(Refresh(originator=False, holdtime=90, identifier=ID + 1, vteps={100: [far]}), OTHER)
+        news = messages.encode(Sync(vteps={100: [(far, 90, ID), (far, STATIC, 0)]}, response_type=0))
+        bench.node.sync_request(news, PEER, bench.now, bench.wall)
+        bench.node.learned(100, far, bench.now)
+        bench.take("pushes")
+        bench.node.static_add(100, far, bench.now)
+        bench.wait(1)
+        assert bench.take("pushes") == [], "peers are not told either"
+    assert bench.state() == [] and bench.node.targets(100) == ()
+    assert bench.node.counters["service nodes refused"] == 2 * 8
+    assert bench.node.counters["learned"] == 0
+    told = dict(bench.alarms())
+    assert "198.51.100.2 is the address of a service node" in told["service node refused", PEER[0]]
+    assert ("service node refused", PROXY1[0]) in told
+
+
+def test_who_becomes_a_peer_is_no_target_any_more_and_who_was_one_may_be(bench):
+    three(bench)
+    bench.register(C, 0, 102, asked=None)
+    bench.sent()
+    keys = {"src_ip": {4: OWN}, "svcnode_ip": {4: ANYCAST}}
+    bench.node.configure(config.Vxsnd(**keys, svcnode_peers=(PEER, (C, PORT))), bench.now)
+    assert {100, 102} <= bench.node.changed
+    assert C not in bench.node.targets(100) and bench.node.targets(102) == ()
+    bench.wait(0.1)
+    (told,) = bench.sent(A)
+    assert told.extension.gone == {100: [C]}
+    bench.register(OTHER[0], ID + 7)
+    assert OTHER[0] in bench.node.targets(100)
+
+
 # -- PROXY
 
 FRAME = bytes.fromhex("0800000000006400ffffffffffff02000000007788b578787878")
@@ -1141,6 +1264,12 @@ def test_it_is_not_forwarded_when_ttl_is_used_up():
     assert bench.take("outbox") == []
     bench.hear(dataclasses.replace(messages.decode(P1), ttl=2), B)
     assert [messages.decode(data).ttl for data, _end in bench.take("outbox")] == [1, 1]
+
+
+def test_a_ttl_from_the_wire_is_4_at_most():
+    bench = areas()
+    bench.hear(dataclasses.replace(messages.decode(P1), ttl=4_000_000_000), B)
+    assert [messages.decode(data).ttl for data, _end in bench.take("outbox")] == [3, 3]
 
 
 def test_it_is_not_sent_to_where_it_was():

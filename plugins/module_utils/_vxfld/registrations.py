@@ -53,7 +53,8 @@ class _Vni:
 
 
 class Registrations:
-    """The database. `touched` gathers the changes of address sets until somebody takes them, `clashes` and `reshaped` likewise."""
+    """The database. `touched` gathers the changes of address sets until somebody takes them, `clashes`, `reshaped`, `evicted` and
+    `barred` likewise."""
 
     def __init__(self, most=MOST):
         self.most = most
@@ -63,6 +64,9 @@ class Registrations:
         self.touched = {}  # vni -> {address: whether it was there before}
         self.reshaped = set()  # VNIs in which another set of addresses is registered (identifier not 0)
         self.clashes = []  # (identifier, former address, new address)
+        self.evicted = []  # (vni, subscriber) whose address went since another one came under its identifier
+        self.barred = {}  # address of a service node -> how often it was refused
+        self._bar = frozenset()
         self._vnis = {}
         self._removed = {}  # (vni, key) -> expiry of the entry removed; older news of it from a peer are refused
         self._deleted = {}  # (vni, address) of static entries removed -> when to forget that
@@ -82,6 +86,8 @@ class Registrations:
             for address in addresses[-1:] if identifier else addresses:
                 lease = leases.get(address)
                 if lease is None:
+                    if self._is_barred(address):
+                        continue
                     lease = leases[address] = Lease(address, expiry, subscriber, now, machine)
                 one = vnis.get(vni)
                 old = one.members.get(identifier or address) if one else None
@@ -110,6 +116,8 @@ class Registrations:
     def learn(self, vni, address, holdtime, now):
         """A data frame of an address. (Whether that is news, its lease of identifier 0, the VNIs changed); the lease is None
         where the address is registered, or refused."""
+        if self._is_barred(address):
+            return False, None, set()
         one = self._vnis.get(vni)
         old = one.members.get(address) if one else None
         if one and one.addresses.get(address, 0) > (old is not None):
@@ -145,11 +153,25 @@ class Registrations:
             ]
         return gone, self.merge({vni: gone}, now, event=True)
 
+    def bar(self, addresses):
+        """Keep these addresses out from now on, instead of those named before: a copy to a service node comes back as copies."""
+        bar = frozenset(addresses)
+        new, self._bar = bar - self._bar, bar
+        changed = set()
+        for vni, one in list(self._vnis.items()) if new else ():
+            if new.isdisjoint(one.addresses):
+                continue
+            for key, old in [(key, lease) for key, lease in one.members.items() if self._is_barred(lease.address)]:
+                if self._delete(vni, key, old):
+                    changed.add(vni)
+        return changed
+
     def merge(self, vteps, now, event=False):
         """Entries of a SYNC: {vni: [(address, holdtime, identifier)]}.
 
         Not an event but the state of a peer, they may be older than what is known here: the entry that expires later wins,
-        and what was removed here does not come back before the peer hears of it afresh.
+        and what was removed here does not come back before the peer hears of it afresh. Nor does such news end a registration:
+        an old peer tells 0 of one in its last second, which may have been refreshed here.
         """
         changed = set()
         for vni, entries in vteps.items():
@@ -158,6 +180,8 @@ class Registrations:
                 one = self._vnis.get(vni)
                 old = one.members.get(key) if one else None
                 if holdtime == 0:
+                    if identifier and not event:
+                        continue
                     if not identifier:
                         _remember(self._deleted, (vni, address), now + REMEMBERED)
                     if old and old.address == address:
@@ -165,6 +189,8 @@ class Registrations:
                             _remember(self._removed, (vni, key), old.expiry)
                         if self._delete(vni, key, old):
                             changed.add(vni)
+                    continue
+                if self._is_barred(address):
                     continue
                 # Rounded down, unlike elsewhere: each telling would add up to a second, and peers keep an entry alive.
                 expiry = int(now + min(holdtime, LONGEST))
@@ -309,7 +335,10 @@ class Registrations:
             return False
         self.reshaped.add(vni)
         come = self._come(vni, one, lease.address)
-        return self._go(vni, one, old.address) or come
+        gone = self._go(vni, one, old.address)
+        if gone and old.subscriber and old.subscriber is not lease.subscriber:
+            self.evicted.append((vni, old.subscriber))
+        return gone or come
 
     def _delete(self, vni, key, old):
         one = self._vnis[vni]
@@ -368,6 +397,12 @@ class Registrations:
                 self._buckets.setdefault(one.due, []).append(vni)
                 self._filed += 1
         self._seconds = sorted(self._buckets)
+
+    def _is_barred(self, address):
+        if address not in self._bar:
+            return False
+        self.barred[address] = self.barred.get(address, 0) + 1
+        return True
 
     def _is_late(self, vni, key, expiry):
         """Whether news of a peer are of before the removal. It heard of the registration a little later, and rounds up."""

@@ -28,6 +28,7 @@ CACHED = 1024  # VNIs whose answer is kept encoded
 CACHED_OLD = 8  # answers for old nodes that are; many nodes ask for the same VNIs
 SAME = 5.0  # seconds in which proxies get a REFRESH of the same octets only REPEATS times: it may go round in a circle
 REPEATS = 3
+FARTHEST = 4  # proxies that a data frame passes at most, whatever its ttl says; upstream sends this one
 MOST_SAME = 10_000
 SNAPSHOT_HEAD = struct.Struct(">Q")  # Unix time in ms
 
@@ -50,6 +51,7 @@ COUNTERS = {
     "push octets": "octets of them",
     "datagrams left out": "datagrams not sent since too many were waiting",
     "entries refused": "registrations beyond the most that are kept",
+    "service nodes refused": "registrations of the address of a peer or proxy",
     "expired": "registrations that were not refreshed in time",
     "learned": "VTEPs learned from data frames",
     "clashes": "registrations of a node id by two hosts in turn",
@@ -106,6 +108,7 @@ class ServiceNode:
         self._timers = []  # heap of (when, what, vni)
         self._timed = {}  # (what, vni) -> when
         self._owed = {}  # vni -> {peer: None} who get the whole set with the next change
+        self._owed_old = {}  # vni -> {peer: version} of old nodes that do
         self._answers = {}  # vni -> (generation, datagrams)
         self._old_cache = {}  # (version, vni ...) -> datagrams; until anything changes
         self._same = {}  # octets relayed to proxies -> [when first, times]
@@ -113,10 +116,14 @@ class ServiceNode:
 
     def configure(self, settings, now):
         """Go on with other settings: holdtime, peers, proxies, allow-list and so on."""
-        self._set(settings)
+        changed = self._set(settings)
         self._connect(now)
+        if changed:
+            self.unsaved = True
+        self._after(changed, now)
 
     def _set(self, settings):
+        """Take up settings. The VNIs changed, since service nodes are no VTEPs."""
         if self.settings is None or settings.auth_key != self.settings.auth_key:
             self._auth = auth.Authenticator(settings.auth_key) if settings.auth_key else None
         self.settings = settings
@@ -126,6 +133,7 @@ class ServiceNode:
         self.proxies = tuple(peer for peer in map(tuple, settings.vxfld_proxy_servers) if not self._is_own(peer))
         self._answers.clear()
         self._old_cache.clear()
+        return self.registrations.bar(address for address, _port in (*self.peers, *self.proxies))
 
     def _connect(self, now):
         self._configured = True
@@ -400,6 +408,14 @@ class ServiceNode:
             one = registrations.vni(vni)
             self._at(max(now + WINDOW, one.rest if one else 0), "flush", vni)
             self._at(now + WINDOW, "old", vni)
+        if registrations.evicted:
+            self._owe_evicted()
+        for address, times in registrations.barred.items():
+            self.counters["service nodes refused"] += times
+            host = shown_address(address)
+            text = f"{host} is the address of a service node or proxy, and is not registered as a VTEP"
+            self.alarms.append((("service node refused", address), text))
+        registrations.barred.clear()
         if registrations.clashes:
             for identifier, old, new in registrations.clashes:
                 hosts = f"{shown_address(old)} and {shown_address(new)}"
@@ -412,6 +428,16 @@ class ServiceNode:
             registrations.refused = 0
             text = f"{registrations.most} registrations are the most that are kept; further ones are refused"
             self.alarms.append(("entries refused", text))
+
+    def _owe_evicted(self):
+        """Who lost its place to another address of its node id is no subscriber any more: it gets the set without it once, and
+        so finds out, and registers again."""
+        for vni, subscriber in self.registrations.evicted if self.settings.push else ():
+            if subscriber.new:
+                self._owed.setdefault(vni, {})[subscriber.peer] = None
+            else:
+                self._owed_old.setdefault(vni, {})[subscriber.peer] = subscriber.version
+        self.registrations.evicted.clear()
 
     def _subscribed(self, vni, new):
         """Subscribers of a VNI, new or old nodes, each once."""
@@ -468,15 +494,17 @@ class ServiceNode:
 
     def _push_old(self, vni, now, wall):
         """Tell old nodes the whole set of a VNI, as an answer to nobody's question, which they take all the same."""
+        peers = self._owed_old.pop(vni, {})
         if not self.settings.push:
             return
         octets = 0
         made = {}
-        for subscriber in self._subscribed(vni, new=False):
-            if subscriber.version not in made:
-                made[subscriber.version] = self._old_answers(subscriber.version, [vni], wall)
-            datagrams = made[subscriber.version]
-            octets += self._send(subscriber.peer, datagrams, now, "push octets")
+        peers.update((subscriber.peer, subscriber.version) for subscriber in self._subscribed(vni, new=False))
+        for peer, version in peers.items():
+            if version not in made:
+                made[version] = self._old_answers(version, [vni], wall)
+            datagrams = made[version]
+            octets += self._send(peer, datagrams, now, "push octets")
             self.counters["pushes"] += len(datagrams)
         if octets > RATE_OLD * WINDOW:
             # They ask themselves before a rest longer than this is over.
@@ -551,7 +579,9 @@ class ServiceNode:
 
     def static_add(self, vni, address, now):
         """An entry that stays; peers are told."""
-        self._change(self.registrations.add_static(vni, address, now), {vni: [(address, STATIC, 0)]}, now)
+        changed = self.registrations.add_static(vni, address, now)
+        refused = address in self.registrations.barred
+        self._change(changed, {} if refused else {vni: [(address, STATIC, 0)]}, now)
 
     def static_del(self, vni, address, now, force=False):
         """Remove an entry here and at all peers; forced: registrations of the address too. Whether there was one here."""
@@ -621,7 +651,7 @@ class ServiceNode:
         if own in message.proxy_ips:
             self.counters["proxy looped"] += 1
             return
-        area, ttl = message.value("area"), message.value("ttl")
+        area, ttl = message.value("area"), min(message.value("ttl"), FARTHEST)
         if ttl > 1 and (not self.settings.proxy_local_only or area == self.settings.area):
             been = {source[0], *message.proxy_ips}
             targets = [peer for peer in self.proxies if peer[0] not in been]
