@@ -24,11 +24,6 @@ class Bench:
 
 
 def test_the_peer_that_was_asked_is_gone():
-    bench = Bench(ONE)
-    assert bench.asked(0.0) == {ONE}
-    bench.peers(ONE, TWO, now=1.0)
-    bench.peering.answered(ONE, 1.5)
-    assert bench.asked(1.5) == set() or bench.peering.synced
     bench = Bench(ONE, TWO)
     (asked,) = bench.asked(0.0)
     (other,) = {ONE, TWO} - {asked}
