@@ -36,8 +36,15 @@ HOSTS = {
     "service_nodes": {"hosts": {"sn1": None}},
 }  # fmt: skip
 PLAY = [{"hosts": "lab", "gather_facts": False, "roles": ["vtep.fabric.vxfld"]}]
+TEARDOWN = [{**PLAY[0], "roles": ["vtep.fabric.teardown"]}]
 DAEMON = {"s1": "vxrd", "sn1": "vxsnd"}
 UNITS = {"s1": ["vxrd"], "sn1": ["vxsnd", "vxsnd-withdraw"]}
+UPSTREAM = {
+    "vxfld_implementation": "upstream",
+    "vxfld_extra_settings": {"common": {"src_ip": "192.0.2.1", "svcnode_ip": "192.0.2.100"},
+                             "vxsnd": {"svcnode_peers": "192.0.2.1"}},
+}  # fmt: skip
+RECORD = "/var/lib/vtep.fabric/vxfld.json"
 RUN, PROGRAM = "Run the daemon", "Install the program"
 
 
@@ -52,10 +59,10 @@ class Hosts(Lab):
     def command(self, program, *arguments):
         return super().command(program, "-e", f"lab_suite={self.suite}", *arguments)
 
-    def role(self, *arguments, fails=False, **words):
+    def role(self, *arguments, fails=False, play=PLAY, **words):
         """Run the role; {(task, host): diff} of what changed."""
         playbook, given, record = (self.directory / name for name in ("vxfld.json", "words.json", "record.json"))
-        playbook.write_text(json.dumps(PLAY))
+        playbook.write_text(json.dumps(play))
         given.write_text(json.dumps(words))  # by file: Ansible itself shows what is on its command line
         callback = {"ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "callback_plugins"),
                     "ANSIBLE_CALLBACKS_ENABLED": "record", "RECORD_FILE": str(record)}  # fmt: skip
@@ -334,31 +341,103 @@ def test_what_others_made_is_refused_and_stays(hosts):
     hosts.on("sn1", "rm /usr/lib/systemd/system/vxsnd.service; systemctl daemon-reload")
 
 
+class Package:
+    """vxfld as a package brings it: both daemons' units, which run something else, and what keeps them from starting."""
+
+    def __init__(self, hosts):
+        self.hosts = hosts
+
+    def __enter__(self):
+        unit = "[Service]\\nExecStart=/bin/sleep inf\\n[Install]\\nWantedBy=multi-user.target\\n"
+        for host in DAEMON:
+            for daemon in DAEMON.values():
+                self.hosts.on(host, f"printf '{unit}' >/usr/lib/systemd/system/{daemon}.service;"
+                              f"echo START=no >/etc/default/{daemon}; systemctl daemon-reload")  # fmt: skip
+        return self
+
+    def __exit__(self, *error):
+        """Its configuration stays, as with `apt-get remove`."""
+        for host in DAEMON:
+            self.hosts.on(host, "cd /usr/lib/systemd/system; systemctl stop vxrd vxsnd; rm vxrd.service vxsnd.service"
+                          " /etc/default/vxrd /etc/default/vxsnd; systemctl daemon-reload")  # fmt: skip
+
+
+def is_gone(hosts, host, daemon):
+    """Whether nothing is left of a package's daemon that the role ran, but for its package."""
+    said = hosts.on(host, f"systemctl show -P ActiveState {daemon}; systemctl is-enabled {daemon} || true;"
+                    f"ls -d /etc/{daemon}.conf {RECORD} /var/lib/vtep.fabric 2>/dev/null || true")  # fmt: skip
+    return said == "inactive\ndisabled\n"
+
+
 def test_upstream_gets_its_configuration_and_runs(hosts):
     hosts.role(vxfld_state="absent")
-    for host, daemon in DAEMON.items():
-        unit = "[Service]\\nExecStart=/bin/sleep inf\\n[Install]\\nWantedBy=multi-user.target\\n"
-        hosts.on(host, f"printf '{unit}' >/usr/lib/systemd/system/{daemon}.service; systemctl daemon-reload;"
-                 f"echo START=no >/etc/default/{daemon}")  # fmt: skip
-    upstream = {"vxfld_implementation": "upstream"}
-    assert hosts.role(fails=True, **upstream) == {}
-    assert f"src_ip: {VTEP} is IPv6, and upstream takes IPv4 only" in hosts.said
-    addresses = {"src_ip": "192.0.2.1", "svcnode_ip": "192.0.2.100"}
-    upstream["vxfld_extra_settings"] = {"common": addresses, "vxsnd": {"svcnode_peers": "192.0.2.1"}}
-    assert hosts.role("--check", **upstream)
-    assert hosts.role(**upstream)
-    assert hosts.role(**upstream) == {}
+    with Package(hosts):
+        assert hosts.role(fails=True, vxfld_implementation="upstream") == {}
+        assert f"src_ip: {VTEP} is IPv6, and upstream takes IPv4 only" in hosts.said
+        assert hosts.role("--check", **UPSTREAM)
+        assert hosts.role(**UPSTREAM)
+        assert hosts.role(**UPSTREAM) == {}
+        for host, daemon in DAEMON.items():
+            assert hosts.state(host) == "active"
+            assert hosts.on(host, f"cat /etc/default/{daemon}") == "START=yes\n"
+            text = hosts.on(host, f"cat /etc/{daemon}.conf")
+            assert "src_ip = 192.0.2.1\n" in text and "statedir" not in text and "allow" not in text
+            assert hosts.on(host, "ls /usr/local/sbin") == ""
+            assert json.loads(hosts.on(host, f"cat {RECORD}")) == {"implementation": "upstream", "daemon": daemon}
+            assert hosts.on(host, f"stat -c %a {RECORD}") == "644\n"
+        before = hosts.pid("s1")
+        hosts.role(vxfld_holdtime=30, **UPSTREAM)
+        assert hosts.pid("s1") != before
+        hosts.role(vxfld_state="absent", **UPSTREAM)
+        assert all(is_gone(hosts, host, daemon) for host, daemon in DAEMON.items())
+        assert hosts.role(vxfld_state="absent", **UPSTREAM) == {}
+
+
+def test_upstream_goes_by_teardown_which_is_not_told_of_it(hosts):
+    hosts.role(vxfld_state="absent")
+    with Package(hosts):
+        hosts.role(**UPSTREAM)
+        hosts.on("sn1", "echo '[common]' >/etc/vxsnd.conf")
+        assert hosts.role("--check", play=TEARDOWN)
+        hosts.role(play=TEARDOWN)
+        assert hosts.on("sn1", "cat /etc/vxsnd.conf; rm /etc/vxsnd.conf") == "[common]\n"
+        assert all(is_gone(hosts, host, daemon) for host, daemon in DAEMON.items())
+        assert hosts.role(play=TEARDOWN) == {}
+
+
+def test_upstream_follows_the_kind_of_host(hosts):
+    hosts.role(vxfld_state="absent")
+    with Package(hosts):
+        hosts.role(**UPSTREAM)
+        plan = HOSTS["lab"]["hosts"]["sn1"]["preflight_plan"]
+        hosts.role("--limit", "s1", preflight_plan=plan, **UPSTREAM)
+        assert hosts.on("s1", "systemctl is-active vxsnd vxrd || true; ls /etc/vx*.conf") == (
+            "active\ninactive\n/etc/vxsnd.conf\n"
+        )
+        hosts.role(vxfld_state="absent")
+        assert is_gone(hosts, "s1", "vxsnd")
+
+
+def test_ours_becomes_upstream_and_back(hosts):
+    hosts.role()
+    with Package(hosts):
+        assert hosts.role("--check", **UPSTREAM)
+        hosts.role(**UPSTREAM)
+        for host, daemon in DAEMON.items():
+            unit = hosts.on(host, f"systemctl show -P ActiveState -P FragmentPath {daemon}").split()
+            assert set(unit) in ({"active", f"{lib}/systemd/system/{daemon}.service"} for lib in ("/lib", "/usr/lib"))
+            assert "vx" not in hosts.on(host, "ls /usr/local/sbin /etc/systemd/system")
+        assert hosts.role(**UPSTREAM) == {}
+        # Ours does not begin beside the package.
+        before = {host: hosts.pid(host) for host in DAEMON}
+        assert hosts.role(fails=True) == {}
+        assert "vxrd.service is of a package" in hosts.said
+        assert before == {host: hosts.pid(host) for host in DAEMON}
+    assert hosts.role("--check")
+    hosts.role()
     for host, daemon in DAEMON.items():
         assert hosts.state(host) == "active"
-        assert hosts.on(host, f"cat /etc/default/{daemon}") == "START=yes\n"
-        text = hosts.on(host, f"cat /etc/{daemon}.conf")
-        assert "src_ip = 192.0.2.1\n" in text and "statedir" not in text and "allow" not in text
-        assert hosts.on(host, "ls /usr/local/sbin") == ""
-    before = hosts.pid("s1")
-    hosts.role(vxfld_holdtime=30, **upstream)
-    assert hosts.pid("s1") != before
-    hosts.role(vxfld_state="absent", **upstream)
-    for host, daemon in DAEMON.items():
-        assert hosts.state(host) == "inactive"
-        assert hosts.on(host, f"ls /etc/{daemon}.conf 2>&1 || true").endswith("No such file or directory\n")
-    assert hosts.role(vxfld_state="absent", **upstream) == {}
+        assert hosts.on(host, f"{daemon}ctl get config holdtime")
+        assert hosts.on(host, f"ls {RECORD} 2>/dev/null || true") == ""
+    assert hosts.role() == {}
+    hosts.role(vxfld_state="absent")
