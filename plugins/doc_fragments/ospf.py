@@ -42,13 +42,6 @@ options:
   authentication_key:
     description: The key of every O(interfaces[].authentication) that has none of its own.
     type: str
-  maximum_paths:
-    description:
-      - Paths of equal cost that a route may have, V(1) to V(256), the command C(maximum-paths). FRR's default is what it was built with.
-      - >-
-        C(ospf6d) up to 10.3 at least keeps a router as a next hop that has withdrawn an address which another one tells at the same
-        cost (FRR issue 13579). With V(1) it goes to the other router.
-    type: int
   timers:
     description: Timers of the router.
     type: dict

@@ -34,7 +34,6 @@ ALL = {
         {"protocol": "connected", "metric": 20, "metric_type": 2},
         {"protocol": "static", "metric_type": 1, "route_map": "SOME"},
     ],
-    "maximum_paths": 2,
     "timers": {"lsa_min_arrival": 0, "spf": {"delay": 10, "initial_hold": 60, "max_hold": 5000}},
 }
 # What FRR must show of it, by vtysh; P stands for the prefix of an interface's commands.
@@ -60,7 +59,6 @@ interface u2
  P area 0.0.0.2
  area 0.0.0.1 stub no-summary
  area 0.0.0.2 nssa
- maximum-paths 2
  redistribute connected metric 20
  redistribute static metric-type 1 route-map SOME
  timers lsa min-arrival 0

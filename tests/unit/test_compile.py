@@ -420,6 +420,19 @@ def test_lower_devices_come_first():
                 assert lower is None or names.index(lower) < names.index(each["name"])
 
 
+def test_no_two_service_nodes_are_equally_far():
+    """Unless somebody wants it, since ospf6d keeps the next hop of one that has withdrawn the anycast address."""
+
+    words, hosts, service_hosts = words_of("lab")
+    for given, costs in ((None, [1, 2, None]), (5, [5, 5, None])):
+        for mapping in service_hosts.values():
+            mapping["service_node_loopback_cost"] = given
+        fabric, faults = plan.read(words, hosts, "vxfld-snr", service_hosts=service_hosts)
+        assert not faults
+        found = [plan.compile_host(fabric, "vxfld-snr", host)["underlay"] for host in ("sn1", "sn2", "s1")]
+        assert [one["ospfv3"]["interfaces"][0].get("cost") for one in found] == costs
+
+
 def test_loopback_device():
     words, hosts, _service_hosts = words_of("lab")
     for known, wanted, device in (

@@ -290,6 +290,7 @@ ONE = [
     ),
     ("sn1 service_node_underlay_interfaces", [{"dev": "eth0", "cost": 0}], ["row 1: cost: 0", "1 to 65535"]),
     ("sn1 service_node_router_id", "0.0.0.0", ["sn1: service_node_router_id: '0.0.0.0' is reserved"]),
+    ("sn1 service_node_loopback_cost", 0, ["sn1: service_node_loopback_cost: 0", "1 to 65535"]),
     ("sn1 service_node_loopback_device", "eth0", ["sn1: service_node_underlay_interfaces: eth0 is already used by"]),
     (
         "sn2 preflight_host interfaces vtep0",

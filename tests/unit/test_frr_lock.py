@@ -9,7 +9,7 @@ from ansible_collections.vtep.fabric.plugins.module_utils._ansible import ospf
 from ansible_collections.vtep.fabric.plugins.module_utils._daemons import frr
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import MissingError
 
-OPTIONS = ("router_id", "areas", "interfaces", "redistribute", "maximum_paths", "timers")
+OPTIONS = ("router_id", "areas", "interfaces", "redistribute", "timers")
 WANTED = {"state": "present", **dict.fromkeys(OPTIONS)}
 
 

@@ -59,12 +59,10 @@ def test_every_fault_is_told_at_once():
             {"protocol": "static", "metric": -1, "route_map": "a b"},
             {"protocol": "static"},
         ],
-        maximum_paths=0,
         timers={"lsa_min_arrival": 600001, "spf": {"delay": 0, "initial_hold": 9, "max_hold": 8}},
     )
     expected = [
         "router_id: '203.0.113' is not a router id",
-        "maximum_paths: 0 is out of range; it must be 1 to 256",
         "timers: lsa_min_arrival: 600001 is out of range; it must be 0 to 600000",
         "timers: spf: max_hold: 8 is less than the initial_hold of 9",
         "redistribute row 1: metric: -1 is out of range",
@@ -273,7 +271,6 @@ def arbitrary(chance, protocol):
         areas=[{"area": "0"}, {"area": "1", "type": chance.choice(["normal", "stub"])}, {"area": "2", "type": "nssa"}],
         interfaces=interfaces,
         redistribute=[{"protocol": "static", "metric": maybe(chance.randint(1, 2))}] if chance.random() < 0.5 else [],
-        maximum_paths=maybe(chance.choice([1, 2])),
         timers={"lsa_min_arrival": maybe(chance.choice([0, 1000]))},
     )
 

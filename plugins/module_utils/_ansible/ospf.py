@@ -59,7 +59,6 @@ def spec(protocol):
         "interfaces": {"type": "list", "elements": "dict", "options": interface},
         "redistribute": {"type": "list", "elements": "dict", "options": redistribute},
         "authentication_key": {"type": "str", "no_log": True},
-        "maximum_paths": {"type": "int"},
         "timers": {"type": "dict", "options": {"lsa_min_arrival": {"type": "int"}, "spf": spf}},
         "enable_daemon": {"type": "bool", "default": True},
         "frr_started": {"type": "bool", "default": False},

@@ -105,7 +105,10 @@ def read(words, hosts, service_hosts, faults):
 
 
 def read_service_nodes(service_hosts, hosts, faults):
-    found = {host: service_node.read(host, mapping, faults) for host, mapping in service_hosts.items()}
+    found = {
+        host: service_node.read(host, mapping, faults, position)
+        for position, (host, mapping) in enumerate(service_hosts.items(), 1)
+    }
     for host in found:
         if host in hosts:
             message = "is in group vteps as well, and a service node runs on no VTEP; take it out of one of the groups"

@@ -22,7 +22,6 @@ COMMON_WORDS = (
     "underlay_ospf_dead_interval",
     "underlay_ospf_retransmit_interval",
     "underlay_ospf_lsa_min_arrival",
-    "underlay_ospf_maximum_paths",
     "underlay_ospf_authentication",
 )
 
@@ -49,6 +48,7 @@ class Node:
     interfaces: dict | None  # what the host has, by name; None where it was not looked at
 
     kind = ""  # what the words begin with
+    loopback_cost = None  # OSPF's, where the kind of host has a say in it
 
     @classmethod
     def word(cls, name):

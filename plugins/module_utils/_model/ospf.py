@@ -63,7 +63,6 @@ NUMBERS = {  # option: (command, low, high, default or None where there is no fi
 }
 LSA_MIN_ARRIVAL = 1000
 SPF = {"delay": 0, "initial_hold": 50, "max_hold": 5000}
-PATHS = 256  # Debian's FRR is built so; another may take fewer and says so itself
 MILLISECONDS = 600000
 
 _NAME = re.compile(r"[!-~]{1,64}")
@@ -146,9 +145,6 @@ class _Reader:
         self.router_id = self.check("", "router_id", router_id, params["router_id"])
         if self.router_id:
             yield (block, "router-id"), Line(f"{self.protocol.router_id} {self.router_id}")
-        paths = self.check("", "maximum_paths", values.integer, params["maximum_paths"], 1, PATHS)
-        if paths is not None:
-            yield (block, "maximum-paths"), Line(f"maximum-paths {paths}")
         timers = params["timers"] or {}
         arrival = self.check(
             "timers: ", "lsa_min_arrival", values.integer, timers.get("lsa_min_arrival"), 0, MILLISECONDS
@@ -359,8 +355,6 @@ def _router_place(protocol, text):
     words = text.split()
     if text.startswith(protocol.router_id + " "):
         return "router-id", text
-    if words[0] == "maximum-paths" and len(words) == 2:
-        return "maximum-paths", text
     if words[0] == "area" and len(words) > 2 and words[2] in ("stub", "nssa") and words[3:4] != ["range"]:
         one = area(words[1])
         return f"area {one}", " ".join(["area", one, *words[2:]])

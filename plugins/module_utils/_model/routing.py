@@ -21,7 +21,6 @@ class Ospf:
     dead_interval: int | None
     retransmit_interval: int | None
     lsa_min_arrival: int | None
-    maximum_paths: int | None
     authentication: dict | None
 
 
@@ -43,7 +42,6 @@ def read(words, addresses):
         dead_interval=dead,
         retransmit_interval=number("retransmit_interval", 1, 65535),
         lsa_min_arrival=number("lsa_min_arrival", 0, ospf.MILLISECONDS),
-        maximum_paths=number("maximum_paths", 1, ospf.PATHS),
         authentication=words.get("underlay_ospf_authentication", lambda value: authentication(words, addresses, value)),
     )
 

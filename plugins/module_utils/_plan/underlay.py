@@ -59,11 +59,10 @@ def ospf(node, authentication):
         "router_id": node.router_id,
         "areas": [{"area": settings.area, "type": "normal"}],
         "interfaces": [
-            {"name": node.loopback, "area": settings.area, "passive": True},
+            given(name=node.loopback, area=settings.area, passive=True, cost=node.loopback_cost),
             *(ospf_interface(one, settings, authentication) for one in node.underlay),
         ],
         "timers": given(lsa_min_arrival=settings.lsa_min_arrival),
-        **given(maximum_paths=settings.maximum_paths),
     }
 
 
