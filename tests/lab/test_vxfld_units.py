@@ -59,10 +59,10 @@ class Hosts(Lab):
     def command(self, program, *arguments):
         return super().command(program, "-e", f"lab_suite={self.suite}", *arguments)
 
-    def role(self, *arguments, fails=False, play=PLAY, **words):
+    def role(self, *arguments, fails=False, play=None, **words):
         """Run the role; {(task, host): diff} of what changed."""
         playbook, given, record = (self.directory / name for name in ("vxfld.json", "words.json", "record.json"))
-        playbook.write_text(json.dumps(play))
+        playbook.write_text(json.dumps(play or PLAY))
         given.write_text(json.dumps(words))  # by file: Ansible itself shows what is on its command line
         callback = {"ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "callback_plugins"),
                     "ANSIBLE_CALLBACKS_ENABLED": "record", "RECORD_FILE": str(record)}  # fmt: skip

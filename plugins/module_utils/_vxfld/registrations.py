@@ -66,7 +66,7 @@ class Registrations:
         self.clashes = []  # (identifier, former address, new address)
         self.evicted = []  # (vni, subscriber) whose address went since another one came under its identifier
         self.barred = {}  # address of a service node -> how often it was refused
-        self._bar = frozenset()
+        self._kept_out = frozenset()
         self._vnis = {}
         self._removed = {}  # (vni, key) -> expiry of the entry removed; older news of it from a peer are refused
         self._deleted = {}  # (vni, address) of static entries removed -> when to forget that
@@ -153,10 +153,10 @@ class Registrations:
             ]
         return gone, self.merge({vni: gone}, now, event=True)
 
-    def bar(self, addresses):
+    def keep_out(self, addresses):
         """Keep these addresses out from now on, instead of those named before: a copy to a service node comes back as copies."""
-        bar = frozenset(addresses)
-        new, self._bar = bar - self._bar, bar
+        kept = frozenset(addresses)
+        new, self._kept_out = kept - self._kept_out, kept
         changed = set()
         for vni, one in list(self._vnis.items()) if new else ():
             if new.isdisjoint(one.addresses):
@@ -399,7 +399,7 @@ class Registrations:
         self._seconds = sorted(self._buckets)
 
     def _is_barred(self, address):
-        if address not in self._bar:
+        if address not in self._kept_out:
             return False
         self.barred[address] = self.barred.get(address, 0) + 1
         return True

@@ -133,7 +133,7 @@ class ServiceNode:
         self.proxies = tuple(peer for peer in map(tuple, settings.vxfld_proxy_servers) if not self._is_own(peer))
         self._answers.clear()
         self._old_cache.clear()
-        return self.registrations.bar(address for address, _port in (*self.peers, *self.proxies))
+        return self.registrations.keep_out(address for address, _port in (*self.peers, *self.proxies))
 
     def _connect(self, now):
         self._configured = True
