@@ -188,7 +188,7 @@ def test_when_systemd_restarts_the_service_everything_stays(vxrd, node, job, tmp
     (tools / "systemctl").write_text(f"#!/bin/sh\n{script}\n")
     (tools / "systemctl").chmod(0o755)
     (tmp_path / "cgroup").write_text("0::/system.slice/vxrd.service\n")
-    vxrd.before = f"from pathlib import Path; vxrd.CGROUP = Path({str(tmp_path / 'cgroup')!r})"
+    vxrd.before = f"from pathlib import Path; from vtep_fabric._service import lifecycle; lifecycle.CGROUP = Path({str(tmp_path / 'cgroup')!r})"
     path = f"PATH={tools}:{os.environ['PATH']}"
     device()
     with listening(vxrd):

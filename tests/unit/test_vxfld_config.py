@@ -5,7 +5,8 @@ import socket
 
 import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import InputError
-from ansible_collections.vtep.fabric.plugins.module_utils._vxfld import auth, config, ini
+from ansible_collections.vtep.fabric.plugins.module_utils._service import ini
+from ansible_collections.vtep.fabric.plugins.module_utils._vxfld import auth, config
 
 ANYCAST, OWN, PEER = (bytes((203, 0, 113, 100)), bytes((192, 0, 2, 101)), bytes((192, 0, 2, 102)))
 SIX = socket.inet_pton(socket.AF_INET6, "2001:db8::1")

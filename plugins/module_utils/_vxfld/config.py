@@ -3,22 +3,32 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
-import stat
 from collections import namedtuple
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 
 from .._model.errors import InputError
-from . import ini
+from .._service import settings as reading
+from .._service.settings import (
+    anything,
+    dev,
+    key,
+    keys,
+    level,
+    logdest,
+    number,
+    packed,
+    path,
+    seconds,
+    secret,
+    shown_address,
+    truth,
+    word,
+)
 
-_TRUE, _FALSE = ("1", "on", "yes", "true"), ("0", "off", "no", "false")
-_LEVELS = {"WARN": "WARNING", "FATAL": "CRITICAL", "NOTSET": "DEBUG"}  # Python's other names of them
 _NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _HOST_PORT = re.compile(r"\[([^]]+)\](?::(.*))?|([^:]*)(?::([^:]*))?")
-FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 class Server(namedtuple("Server", "host port")):
@@ -37,86 +47,6 @@ class Prefix(namedtuple("Prefix", "network length")):
 
 
 # --- what a value may be -------------------------------------------------------------------------------------------
-
-
-def number(low, high):
-    def parse(text):
-        try:
-            found = int(text, 10)
-        except ValueError:
-            raise ValueError(f"{text!r} is not a whole number; write {low} to {high}") from None
-        if not low <= found <= high:
-            raise ValueError(f"{text!r} is out of range; write {low} to {high}")
-        return found
-
-    return parse
-
-
-def seconds(low, high):
-    def parse(text):
-        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text) or not low <= float(text) <= high:
-            raise ValueError(f"{text!r} is not a time in seconds; write {low} to {high}")
-        return float(text)
-
-    return parse
-
-
-def truth(text):
-    found = text.lower()
-    if found not in _TRUE + _FALSE:
-        raise ValueError(f"{text!r} is neither true nor false; write true or false")
-    return found in _TRUE
-
-
-def word(*allowed):
-    def parse(text):
-        if text.lower() not in allowed:
-            raise ValueError(f"{text!r} is unknown; write {', '.join(allowed[:-1])} or {allowed[-1]}")
-        return text.lower()
-
-    return parse
-
-
-def level(text):
-    found = _LEVELS.get(text.upper(), text.upper())
-    if found not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
-        raise ValueError(f"{text!r} is not a log level; write DEBUG, INFO, WARNING, ERROR or CRITICAL")
-    return found
-
-
-def path(text):
-    if "\n" in text or "\0" in text:
-        raise ValueError(f"{text!r} is not a file name; write it on one line")
-    return str(Path(text).absolute())
-
-
-def logdest(text):
-    return text if text in ("syslog", "stdout") else path(text)
-
-
-def dev(text):
-    if not re.fullmatch(r"[^\s/:]{1,15}", text):
-        raise ValueError(f"{text!r} is not a device name; write 1 to 15 characters without blanks, '/' or ':'")
-    return text
-
-
-def anything(text):
-    return text
-
-
-def packed(text):
-    """A literal address as packed bytes, else None."""
-    for family in FAMILIES.values():
-        try:
-            return socket.inet_pton(family, text)
-        except (OSError, ValueError):
-            continue
-    return None
-
-
-def shown_address(address):
-    """A packed address as text."""
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
 
 def address(text):
@@ -211,14 +141,6 @@ _port = number(1, 65535)
 # --- the keys ------------------------------------------------------------------------------------------------------
 
 
-def key(parse, default, live=False, empty=False, used=True):
-    """A key of the file. live: may change while the daemon runs. empty: may be given without a value. used: has an effect."""
-    metadata = {"parse": parse, "live": live, "empty": empty, "used": used}
-    if isinstance(default, (dict, list)):
-        return field(default_factory=type(default), metadata=metadata)  # pylint: disable=invalid-field-call
-    return field(default=default, metadata=metadata)  # pylint: disable=invalid-field-call
-
-
 @dataclass(frozen=True)
 class Common:
     """[common] of both files."""
@@ -302,11 +224,6 @@ KINDS = {"vxrd": Vxrd, "vxsnd": Vxsnd}
 _COMMON = {one.name for one in fields(Common)}
 
 
-def keys(cls):
-    """{key: its field}"""
-    return {one.name: one for one in fields(cls) if one.metadata}
-
-
 def section(kind, name):
     return "common" if name in _COMMON else kind
 
@@ -319,57 +236,11 @@ def load(kind, file, overrides=None):
 
     Raises InputError with every fault.
     """
-    cls = KINDS[kind]
-    known, faults, warnings, parsed, places = keys(cls), [], [], {}, {}
-    found = []
-    for name in (file, f"{file}.override"):
-        values, broken = ini.read(name)
-        faults += broken
-        # [DEFAULT] is for all sections and gives way to them.
-        for value in sorted(values, key=lambda one: one.section != "DEFAULT"):
-            if _belongs(kind, known, value, f"{name}:{value.line}", warnings):
-                found.append((f"{name}:{value.line}: [{value.section}] {value.key}", value))
-    for name, text in (overrides or {}).items():
-        found.append((f"command line: {name}", ini.Value("", name, text, 0, 0)))
-    for where, value in found:
-        places[value.key] = where
-        try:
-            parsed[value.key] = _parse(known[value.key], value.text)
-        except ValueError as error:
-            faults.append(f"{where}: {error}{_hint(value)}")
-        if not known[value.key].metadata["used"]:
-            warnings.append(f"{where}: is known and has no effect here")
-    settings, more = _finish(kind, cls(**parsed), places)
+    made, places, faults, warnings = reading.read(KINDS[kind], file, overrides, lambda name: section(kind, name), KINDS)
+    made, more = _finish(kind, made, places)
     if faults or more:
         raise InputError(faults + more)
-    return settings, warnings
-
-
-def _belongs(kind, known, value, where, warnings):
-    if value.section not in ("common", "DEFAULT", kind):
-        if value.section not in KINDS:
-            warnings.append(f"{where}: [{value.section}] is not a known section; known are [common] and [{kind}]")
-        return False
-    if value.key not in known:
-        warnings.append(f"{where}: [{value.section}] {value.key}: is not a known key; it has no effect")
-        return False
-    right = section(kind, value.key)
-    if value.section not in ("DEFAULT", right):
-        warnings.append(f"{where}: [{value.section}] {value.key}: has no effect here; write it into [{right}]")
-        return False
-    return True
-
-
-def _parse(one, text):
-    if not text and not one.metadata["empty"]:
-        raise ValueError("'' is no value; write one or leave the key out")
-    return one.metadata["parse"](text)
-
-
-def _hint(value):
-    if value.last > value.line:
-        return f" (the value goes on to line {value.last}, since an indented line continues the one above it)"
-    return " (a remark within a line begins with ` ;`, or goes on a line of its own)" if "#" in value.text else ""
+    return made, warnings
 
 
 def _finish(kind, settings, where):
@@ -407,14 +278,7 @@ def _read_key(file):
     """The key in a file that only its owner and group may read."""
     from . import auth  # few have a key, and it is much to import
 
-    try:
-        with open(file, "rb") as opened:
-            mode = os.fstat(opened.fileno()).st_mode
-            found = opened.read(4096)
-    except OSError as error:
-        raise ValueError(f"{file!r} is not readable ({error.strerror}); write the name of a key file") from None
-    if mode & (stat.S_IROTH | stat.S_IWOTH):
-        raise ValueError(f"{file!r} is open to all users; write the key anew and take chmod 640")
+    found = secret(file, "key")
     try:
         return auth.read_key(found)
     except ValueError as error:
@@ -426,17 +290,7 @@ def _read_key(file):
 
 def changed(kind, settings, name, text):
     """Settings with one key changed, by the same rules as in a file. Raises InputError."""
-    known = keys(type(settings))
-    if name not in known:
-        raise InputError(f"{name}: Unknown parameter")
-    if not known[name].metadata["live"]:
-        raise InputError(f"{name}: Read-Only Parameter; write it into the configuration file and restart {kind}")
-    if text is None or not (text or known[name].metadata["empty"]):
-        raise InputError(f"{name}: Value cannot be None")
-    try:
-        made = replace(settings, **{name: _parse(known[name], text)})
-    except ValueError as error:
-        raise InputError(f"{name}: {error}") from None
+    made = replace(settings, **{name: reading.changed(settings, name, text, kind)})
     made, faults = _finish(kind, made, {name: name})
     if faults:
         raise InputError(faults)
@@ -445,19 +299,13 @@ def changed(kind, settings, name, text):
 
 def reloaded(settings, new):
     """(settings with the live keys of `new`, names of changed keys that need a restart)"""
-    live, waiting = {"auth_key": new.auth_key}, []
+    live = {"auth_key": new.auth_key}
     if getattr(new, "peers_written", None) is not None:
         # Peers are spoken to on the port that this process has, not on the one that waits for a restart.
         new = replace(new, svcnode_peers=_with_ports(new.peers_written, settings.vxfld_port))
         live["peers_written"] = new.peers_written
-    for name, one in keys(type(settings)).items():
-        if getattr(settings, name) == getattr(new, name) or not one.metadata["used"]:
-            continue
-        if one.metadata["live"]:
-            live[name] = getattr(new, name)
-        else:
-            waiting.append(name)
-    return replace(settings, **live), waiting
+    more, waiting = reading.differences(settings, new)
+    return replace(settings, **live, **more), waiting
 
 
 def shown(settings):

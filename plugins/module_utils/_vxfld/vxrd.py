@@ -5,11 +5,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,19 +14,17 @@ from pathlib import Path
 from .._kernel.flood_list import FloodLists
 from .._kernel.vxlan_watch import VxlanWatch
 from .._model.errors import FabricError, InputError, KernelError, MissingError
-from .._service import control, instance, log, metrics, notify
+from .._service import control, instance, lifecycle, log, metrics, notify
 from . import config, identity, sockets
 from .flood_record import FloodRecord
 from .flooder import Flooder
 from .registrar import COUNTERS, Device, Registrar
 
 CONFIG = "/etc/vxrd.conf"
-CGROUP = Path("/proc/self/cgroup")
 AGAIN = 1.0  # seconds until what the kernel refused is tried again
 SETTLE = 2.0  # seconds from a device's change until its flood list is looked at once more
 READY = 10.0  # seconds after which a service is ready even if the network takes no registration yet
 AT_ONCE = 20  # flood lists looked at before anything else may have its turn
-SYSTEMCTL = 2.0  # seconds that systemctl may take
 
 HELP = """\
 Registers each VXLAN device of this host that is up and has a local address with the service node named by svcnode_ip.
@@ -101,7 +96,7 @@ class Vxrd:
             )
             started()
             self._take_devices()
-            self._keep_alive()
+            lifecycle.keep_alive(self._loop)
             self._repairing = asyncio.ensure_future(self._repairs())
             await self._stopping.wait()
             self._repairing.cancel()
@@ -116,7 +111,7 @@ class Vxrd:
 
     def _end(self):
         notify.stopping()
-        if self._keep or restarted_by_systemd():
+        if self._keep or lifecycle.restarted_by_systemd():
             self.log.info("another process is to go on: registrations and flood lists stay")
             return
         self.registrar.withdraw(self._loop.time(), time.time())
@@ -141,12 +136,6 @@ class Vxrd:
 
     def _status(self):
         return f"{len(self.registrar.members)} VNIs registered"
-
-    def _keep_alive(self):
-        interval = notify.watchdog_interval()
-        if interval:
-            notify.alive()
-            self._loop.call_later(interval / 3, self._keep_alive)
 
     def _reload(self):
         notify.reloading()
@@ -419,29 +408,6 @@ def _identity(settings):
             raise
         return identity.Identity(settings.node_id, None)
     return identity.Identity(settings.node_id or found.node_id, found.machine)
-
-
-def restarted_by_systemd():
-    """Whether systemd is about to start this service again. In any doubt it is not."""
-    if not os.environ.get("NOTIFY_SOCKET"):
-        return False
-    try:
-        groups = CGROUP.read_text(encoding="utf-8", errors="replace")
-        unit = re.search(r"/([^/\n]+\.service)(?:/|$)", groups, re.MULTILINE)
-        if not unit:
-            return False
-        done = subprocess.run(
-            ["systemctl", "list-jobs", "--no-legend", "--no-pager", "--plain", "--full"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SYSTEMCTL,
-            check=True,
-        )
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return False
-    jobs = [line.split() for line in done.stdout.splitlines()]
-    return any(job[1] == unit[1] and job[2] == "restart" for job in jobs if len(job) >= 3)
 
 
 # The command line

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from . import ctl, table
-from .ctl import Usage
+from .._service import ctl, table
+from .._service.ctl import Usage
 
+PLACE = ctl.Place("/etc/vxrd.conf", ("common",), "/var/run/vxrd.sock")
 DESCRIPTION = "Shows what the vxrd of this host has registered, and what the service node told it."
 
 COMMANDS = """\
@@ -130,7 +131,7 @@ def _table(heads, rows):
 
 
 def main(argv=None):
-    return ctl.main("vxrdctl", DESCRIPTION, COMMANDS, run, argv)
+    return ctl.main("vxrdctl", PLACE, DESCRIPTION, COMMANDS, run, argv)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .._kernel.local_address import LocalAddresses
 from .._model.errors import FabricError, MissingError
-from .._service import control, instance, log, notify
+from .._service import control, instance, lifecycle, log, notify
 from . import anycast, config, replicate_nft, service_node, sockets, static_entries
 from .auth import AllowList
 from .messages import Malformed
@@ -95,7 +95,7 @@ class Vxsnd:
         try:
             await self._start()
             self._housekeeping()
-            self._keep_alive()
+            lifecycle.keep_alive(self.loop, self._healthy)
             await self._stopping.wait()
             await self._end()
         except BaseException:
@@ -291,15 +291,8 @@ class Vxsnd:
         if self.replication:
             await self.replication.check()
 
-    def _keep_alive(self):
-        """The watchdog hears of the loop, by itself, as long as it and its sockets work."""
-        interval = notify.watchdog_interval()
-        if interval:
-            if self._healthy():
-                notify.alive()
-            self.loop.call_later(interval / 3, self._keep_alive)
-
     def _healthy(self):
+        """Whether the loop and its sockets work."""
         try:
             late = self.loop.time() - self._due
             broken = [one for one in self.udp if one.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)]

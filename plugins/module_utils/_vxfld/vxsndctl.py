@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
-from . import config, ctl, static_entries, table
-from .ctl import Usage
+from .._service import ctl, table
+from .._service.ctl import Usage
+from . import config, static_entries
 
+PLACE = ctl.Place("/etc/vxsnd.conf", ("common",), "/var/run/vxsnd.sock")
 DESCRIPTION = "Shows and changes the service node vxsnd of this host while it runs."
 
 COMMANDS = """\
@@ -162,7 +164,7 @@ def _set(asking, words):
 def main(argv=None):
     """Return the exit code."""
     options = {"--force": "with fdb del: remove registered entries as well"}
-    return ctl.main("vxsndctl", DESCRIPTION, COMMANDS, run, argv, options)
+    return ctl.main("vxsndctl", PLACE, DESCRIPTION, COMMANDS, run, argv, options)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What vxsndctl and vxrdctl share: options, the daemon's socket, and how faults and wrong usage are told."""
+"""What commands that ask a daemon share: options, the daemon's socket, and how faults and wrong usage are told."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections import namedtuple
 
 from .._model.errors import FabricError
-from .._service.ask import ask
 from . import ini
+from .ask import ask
+
+# Where a daemon is found: its configuration, the sections of it that may name the socket, and the socket if they do not.
+Place = namedtuple("Place", "config sections socket")
 
 
 class Usage(Exception):
@@ -19,10 +23,14 @@ class Usage(Exception):
 class Asking:
     """One run of a command: its options, and its daemon."""
 
-    def __init__(self, program, options):
+    def __init__(self, place, options):
         self.options = options
         self.json = options.json
-        self.path = options.uds_file or udsfile(options.config, f"/var/run/{program}.sock")
+        self._place = place
+
+    @property
+    def path(self):
+        return self.options.uds_file or udsfile(self.options.config, self._place)
 
     def ask(self, command, **arguments):
         return ask(self.path, command, arguments)
@@ -41,18 +49,18 @@ def pretty(result):
     return json.dumps(result, indent=4, sort_keys=True)
 
 
-def udsfile(config, default):
+def udsfile(config, place):
     """The socket that a daemon's configuration names. Faults of the file are the daemon's to tell."""
-    found = default
+    found = place.socket
     for name in (config, f"{config}.override"):
         for value in ini.read(name)[0]:
-            if value.key == "udsfile" and value.section in ("common", "DEFAULT") and value.text:
+            if value.key == "udsfile" and value.section in (*place.sections, "DEFAULT") and value.text:
                 found = value.text
     return found
 
 
-def main(program, description, epilog, run, argv, options=None):
-    """Run a command: `run(asking, words)` does it, and raises Usage or FabricError. Returns the exit code.
+def main(program, place, description, epilog, run, argv, options=None):
+    """Run a command: `run(asking, words)` does it, and raises Usage or FabricError. Returns the exit code, which `run` may name.
 
     options: {flag: its help}, for asking.options.
     """
@@ -70,7 +78,7 @@ def main(program, description, epilog, run, argv, options=None):
         "-c",
         "--config",
         metavar="FILE",
-        default=f"/etc/{program[:-3]}.conf",
+        default=place.config,
         help="the daemon's configuration, which names its socket (%(default)s)",
     )
     for flag, words in (options or {}).items():
@@ -79,8 +87,9 @@ def main(program, description, epilog, run, argv, options=None):
     if not given.words:
         parser.print_help()
         return 0
+    code = None
     try:
-        run(Asking(program[:-3], given), given.words)
+        code = run(Asking(place, given), given.words)
         sys.stdout.flush()
     except Usage as error:
         complain(f"{parser.format_usage()}{program}: {error}\nMore with: {program} -h")
@@ -92,7 +101,7 @@ def main(program, description, epilog, run, argv, options=None):
     except BrokenPipeError:  # whoever reads has seen enough, such as head(1)
         sys.stderr.close()
         return 0
-    return 0
+    return code or 0
 
 
 def most(words, number, synopsis):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The INI files that vxfld's administrators have: what Python 2's ConfigParser took, with the line of each value.
+"""The daemons' INI files: what Python 2's ConfigParser took, since vxfld's administrators have such, with the line of each value.
 
 Options in any case, `:` or `=`, continuation lines, comments by `#`, `;` and `rem`, and ` ;` within a line. Sections may come
 more than once; the last value of a key wins.
