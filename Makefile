@@ -4,8 +4,10 @@ SUITE   ?= trixie
 PREFIX  ?= vtep
 HOST    ?= s1
 ARGS    ?=
+# Where the variants unicast-dynamic-* keep the endpoints: file, or etcd on a host of its own.
+REGISTRY ?= file
 # Beside the lab's own inventory, what the variant needs.
-WITH    ?= $(if $(filter vxfld-%,$(VARIANT)),lab-vxfld)
+WITH    ?= $(if $(filter vxfld-%,$(VARIANT)),lab-vxfld) $(if $(filter etcd,$(REGISTRY)),lab-registry)
 
 RUN  = tools/run
 VARS = -e lab_prefix=$(PREFIX) -e lab_suite=$(SUITE)
@@ -16,7 +18,7 @@ PLAY = $(RUN) ansible-playbook $(addprefix -i inventories/,lab $(WITH)) $(VARS) 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-lab: ## build the lab, deploy VARIANT and prove it with packets (VARIANT=, SUITE=trixie|bookworm|forky, PREFIX=)
+lab: ## build the lab, deploy VARIANT and prove it with packets (VARIANT=, REGISTRY=file|etcd, SUITE=trixie|bookworm|forky, PREFIX=)
 	$(PLAY) playbooks/lab_up.yml site.yml playbooks/verify.yml -e variant=$(VARIANT)
 
 lab-down: ## take the lab down and leave nothing of it
