@@ -16,11 +16,13 @@ MAY_IMPORT = {
     "_daemons": {"_model", "_daemons"},
     "_service": {"_model", "_service"},
     "_vxfld": {"_model", "_kernel", "_service", "_vxfld"},
+    "_agent": {"_model", "_kernel", "_service", "_agent"},
     "_ansible": {"_model", "_plan", "_kernel", "_daemons", "_ansible"},
 }
 THIRD_PARTY = {"_kernel": {"pyroute2"}, "_ansible": {"ansible"}}
 # Of the layers with I/O, what has none: time and chance come in as arguments, so that tests control both.
 PURE = {f"_vxfld/{name}.py" for name in ("wire", "messages", "auth", "registrations", "service_node", "registrar")}
+PURE |= {f"_agent/{name}.py" for name in ("claims", "directory", "resolver", "bounded", "listing")}
 # What touches the world; _model, _plan and PURE do none of it.
 WORLD = {"os.path", "pathlib", "subprocess", "io", "tempfile", "urllib", "time", "datetime", "random"}
 
