@@ -27,6 +27,7 @@ _PIECE = 256 << 10  # octets of a document that are made text at once
 _LARGEST_ROW = 4 << 20  # characters; 256 addresses are 12 000
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
+_COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 
 
 class Claim(NamedTuple):
@@ -207,12 +208,12 @@ def _address(value):
 # --- JSON ----------------------------------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=4096)
+_number = functools.lru_cache(maxsize=4096)(int)  # many rows have the same VNI and share it
+
+
 def _whole(text):
-    """A number of JSON; many rows have the same VNI and share it. int takes minutes for one of a million digits."""
-    if len(text) > _DIGITS:
-        raise ValueError(f"{shown(text)} has {len(text)} digits; {_DIGITS} are the most of a number")
-    return int(text)
+    """A number of JSON. int takes minutes for one of a million digits, or refuses it, and the whole text with it."""
+    return _number(text) if len(text) <= _DIGITS else float(text)
 
 
 _json = json.JSONDecoder(parse_int=_whole)
@@ -271,11 +272,15 @@ class _Reader:
             return
         while True:
             yield self.value()
-            if self._take(",]") == "]":
+            between = _COMMA.match(self._text, self._at)  # saves two calls a row
+            if between:
+                self._at = between.end()
+            elif self._take(",]") == "]":
                 return
 
     def value(self):
-        self._next()
+        if not self._text.startswith("{", self._at):
+            self._next()
         while True:
             try:
                 found, end = _json.raw_decode(self._text, self._at)

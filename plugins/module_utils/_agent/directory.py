@@ -128,8 +128,10 @@ class Directory:
             if macs is None:
                 macs = fresh[claim.vni] = {}
             former = macs.setdefault(claim.mac, claim)
-            if former is not claim:
-                macs[claim.mac] = [*former, claim] if type(former) is list else [former, claim]
+            if type(former) is list:
+                former.append(claim)
+            elif former is not claim:
+                macs[claim.mac] = [former, claim]
         leaving, self._leaving = self._leaving, {}
         for vni, one in list(self._vnis.items()):
             macs = fresh.get(vni, {})
@@ -168,7 +170,10 @@ class Directory:
         self._set(vni, one, mac, [other for other in _listed(one.claims[mac]) if other.vtep != vtep], now)
 
     def tick(self, now):
-        """Ends what grace is over and raises alarms of conflicts that last. When it wants to be called again, or None."""
+        """Ends claims whose grace is over and raises alarms of conflicts that last. When it wants to be called again, or None.
+
+        To be asked after each change as well; it costs nothing when nothing is due.
+        """
         if now < self._due:
             return None if self._due == math.inf else self._due
         for key in [key for key, when in self._leaving.items() if when <= now]:
