@@ -98,6 +98,12 @@ class Resolver:
         self._said = {}  # index: {what has been said of it}
         self._now = 0.0
 
+    def configure(self, limit, unanswered, unanswered_ttl):
+        """Other bounds. What is beyond them goes with the next operations."""
+        self._fdb.limit = self._neighbors.limit = limit
+        self._waiting.limit, self._waiting.each = DEVICES * unanswered, unanswered
+        self.unanswered_ttl = unanswered_ttl
+
     # -- Devices
 
     def devices(self, devices, now):
@@ -274,6 +280,8 @@ class Resolver:
         if here is None:
             return
         self._now = now = self._now if now is None else now
+        if taken:
+            self._waiting.pop(index, key)
         row = (here.fdb if len(key) == 6 else here.neighbors).get(key)
         if row is None or (now - row.answered < SETTLE and not taken):
             return
@@ -362,9 +370,12 @@ class Resolver:
     def missing(self, now=None):
         return listing.missing(self._here.values(), self._claim, self._now if now is None else now)
 
-    def sizes(self):
-        """{table: number of rows}"""
-        return {"fdb": self._fdb.count, "neighbors": self._neighbors.count, "unanswered": self._waiting.count}
+    def sizes(self, index=None):
+        """{table: number of rows}, of all devices or of one."""
+        tables = {"fdb": self._fdb, "neighbors": self._neighbors, "unanswered": self._waiting}
+        if index is None:
+            return {name: table.count for name, table in tables.items()}
+        return {name: len(table.devices.get(index, ())) for name, table in tables.items()}
 
     # -- Inside
 
