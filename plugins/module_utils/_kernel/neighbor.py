@@ -16,7 +16,7 @@ from itertools import chain, repeat
 from .._model.errors import InputError
 from .._model.neighbor import DELETE, FLAGS, NO_MAC, Device, Found, Kind, Seen
 from .._model.table import address_of
-from .._model.values import PROTOCOL
+from .._model.values import AGENT_PROTOCOL, PROTOCOL
 from . import codec, rtnl
 from .ndm import (
     BODY,
@@ -336,7 +336,10 @@ def _decoded(data, start, end):
         "protocol": protocol,
         "configured": configured,
         "owned": owned,
-        "foreign": configured and not owned and (extern_learn or protocol > RTPROT_STATIC),
+        # Rows of vtep-agent are answers to what was asked. A configured row has the better claim, as with learned ones.
+        "foreign": configured
+        and not owned
+        and (extern_learn or protocol > RTPROT_STATIC and protocol != AGENT_PROTOCOL),
         "ndm_state": nud,
         "ndm_flags": flags,
         "given": given,

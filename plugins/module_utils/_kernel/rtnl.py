@@ -27,15 +27,27 @@ class Interrupted(Exception):
     """The table changed under a dump."""
 
 
-class Rtnl:
-    """One socket. `words`: ask for the kernel's words on errors; without, replies are smaller and carry the request."""
+def grow(made, room):
+    """Enlarge a socket's receive buffer, as far as that is allowed."""
+    for option in (SO_RCVBUFFORCE, socket.SO_RCVBUF):
+        try:
+            made.setsockopt(socket.SOL_SOCKET, option, room)
+            return
+        except PermissionError:
+            continue
 
-    def __init__(self, words=True):
+
+class Rtnl:
+    """One socket. `words`: ask for the kernel's words on errors; without, replies are smaller and carry the request.
+    `requests`: errors carry both.
+    """
+
+    def __init__(self, words=True, requests=False):
         self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         try:
             self.socket.bind((0, 0))
-            self._grow()
-            for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK) if words else ():
+            grow(self.socket, RECEIVE_BUFFER)
+            for option in (NETLINK_CAP_ACK,) * (not requests) + (NETLINK_EXT_ACK,) if words else ():
                 self._try_option(option)
             self._try_option(NETLINK_GET_STRICT_CHK)
         except BaseException:
@@ -44,14 +56,6 @@ class Rtnl:
 
     def close(self):
         self.socket.close()
-
-    def _grow(self):
-        for option in (SO_RCVBUFFORCE, socket.SO_RCVBUF):
-            try:
-                self.socket.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER)
-                return
-            except PermissionError:
-                continue
 
     def _try_option(self, option):
         """Older kernels lack some options; all that is lost is words, or the filtering of a dump, which is done again."""

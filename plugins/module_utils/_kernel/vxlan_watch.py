@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import errno as errnos
-import socket
 from dataclasses import dataclass
 
 from .._model.errors import KernelError
 from . import codec, rtnl
+from .listen import listen
 from .table import IFINFOMSG, RTM_GETLINK, steady
 
 RTM_NEWLINK, RTM_DELLINK = 16, 17  # linux/rtnetlink.h
@@ -16,7 +16,8 @@ RTMGRP_LINK = 1
 AF_UNSPEC = 0
 IFLA_IFNAME, IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_EXT_MASK = 3, 16, 18, 29  # linux/if_link.h
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
-IFLA_VXLAN_ID, IFLA_VXLAN_GROUP, IFLA_VXLAN_LOCAL, IFLA_VXLAN_PORT = 1, 2, 4, 15
+IFLA_VXLAN_ID, IFLA_VXLAN_GROUP, IFLA_VXLAN_LOCAL, IFLA_VXLAN_AGEING = 1, 2, 4, 8
+IFLA_VXLAN_L2MISS, IFLA_VXLAN_L3MISS, IFLA_VXLAN_PORT = 13, 14, 15
 IFLA_VXLAN_GROUP6, IFLA_VXLAN_LOCAL6, IFLA_VXLAN_COLLECT_METADATA, IFLA_VXLAN_VNIFILTER = 16, 17, 25, 30
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 NLA_F_NESTED = 0x8000
@@ -45,37 +46,31 @@ class VxlanDevice:
     external: bool
     vnifilter: bool
     port: int | None
+    misses: bool = False  # it tells of misses, see misses.py
+    l3: bool = False  # also of those of neighbours
+    ageing: int = 300  # seconds after which rows that are not permanent go
 
     @property
     def usable(self):
         return self.state in USABLE
 
 
-class VxlanWatch:
-    """`devices` is {index: VxlanDevice}, as `read` last saw it. `fileno` becomes readable when there is more to read."""
+class LinkWatch:
+    """`devices` is {index: device}, as `read` last saw it. `fileno` becomes readable when there is more to read.
+
+    What a device is, a class that builds on this one says: `_scan` and `_device`.
+    """
 
     def __init__(self):
         self.rescans = 0
         self.devices = {}
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
-        )
+        self._socket = listen(RTMGRP_LINK, RECEIVE_BUFFER)
         try:
-            self._grow()
-            self._socket.bind((0, RTMGRP_LINK))
             # Listening comes first: a change during the scan is told afterwards once more.
-            self.devices = scan()
+            self.devices = self._scan()
         except BaseException:
             self._socket.close()
             raise
-
-    def _grow(self):
-        for option in (rtnl.SO_RCVBUFFORCE, socket.SO_RCVBUF):
-            try:
-                self._socket.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER)
-                return
-            except PermissionError:
-                continue
 
     def close(self):
         self._socket.close()
@@ -84,7 +79,7 @@ class VxlanWatch:
         return self._socket.fileno()
 
     def read(self):
-        """Take in what has been told meanwhile. True when a VXLAN device came, changed or went."""
+        """Take in what has been told meanwhile. True when a device came, changed or went."""
         before = dict(self.devices)
         lost = False
         for _dummy in range(AT_ONCE):
@@ -101,18 +96,18 @@ class VxlanWatch:
                 self._take(data)
         if lost:
             self.rescans += 1
-            self.devices = scan()
+            self.devices = self._scan()
         return self.devices != before
 
     def rescan(self):
         """Look at all devices again. True when something had gone unnoticed."""
-        before, self.devices = self.devices, scan()
+        before, self.devices = self.devices, self._scan()
         return self.devices != before
 
     def _take(self, data):
         for kind, _flags, _seq, start, end in codec.messages(data):
             if kind == RTM_NEWLINK:
-                device = _device(data, start, end)
+                device = self._device(data, start, end)
                 if device:
                     self.devices[device.index] = device
             elif kind == RTM_DELLINK and end - start >= 16 + IFINFOMSG.size:
@@ -123,31 +118,53 @@ class VxlanWatch:
 
 def scan():
     """{index: VxlanDevice} of all there are."""
+    return scanned(_KIND, _device, "list the VXLAN devices")
+
+
+def scanned(kind, decode, what):
+    """{index: device} of all of a kind (an attribute, or b"" for all), by the function that reads a message."""
     sock = rtnl.Rtnl()
     try:
-        return steady("list the VXLAN devices", lambda: _scan(sock))
+        return steady(what, lambda: _scanned(sock, kind, decode, what))
     finally:
         sock.close()
 
 
-def _scan(sock):
+def _scanned(sock, kind, decode, what):
     found = {}
-    for data, _stride in sock.dump(RTM_GETLINK, bytes(IFINFOMSG.size) + _MASK + _KIND, "list the VXLAN devices"):
-        for kind, _flags, _seq, start, end in codec.messages(data):
-            device = _device(data, start, end) if kind == RTM_NEWLINK else None
+    for data, _stride in sock.dump(RTM_GETLINK, bytes(IFINFOMSG.size) + _MASK + kind, what):
+        for got, _flags, _seq, start, end in codec.messages(data):
+            device = decode(data, start, end) if got == RTM_NEWLINK else None
             if device:
                 found[device.index] = device
     return found
 
 
-def _device(data, start, end):
-    """The device of an RTM_NEWLINK, or None when it is not VXLAN, or the message is a bridge's about its port."""
+class VxlanWatch(LinkWatch):
+    """`devices` is {index: VxlanDevice}."""
+
+    def _scan(self):
+        return scan()
+
+    def _device(self, data, start, end):
+        return _device(data, start, end)
+
+
+def link_of(data, start, end):
+    """(index, attributes, those of IFLA_LINKINFO) of an RTM_NEWLINK, or None when it is a bridge's about its port."""
     if end - start < 16 + IFINFOMSG.size:
         return None
     family, _type, index, _flags, _change = IFINFOMSG.unpack_from(data, start + 16)
     link = codec.attributes(data, start + 16 + IFINFOMSG.size, end)
-    info = _nested(link.get(IFLA_LINKINFO))
-    if family != AF_UNSPEC or IFLA_IFNAME not in link or codec.text(info.get(IFLA_INFO_KIND)) != "vxlan":
+    if family != AF_UNSPEC or IFLA_IFNAME not in link:
+        return None
+    return index, link, _nested(link.get(IFLA_LINKINFO))
+
+
+def _device(data, start, end):
+    """The device of an RTM_NEWLINK, or None when it is not VXLAN."""
+    index, link, info = link_of(data, start, end) or (0, {}, {})
+    if codec.text(info.get(IFLA_INFO_KIND)) != "vxlan":
         return None
     given = _nested(info.get(IFLA_INFO_DATA))
     local = _packed(given.get(IFLA_VXLAN_LOCAL6) or given.get(IFLA_VXLAN_LOCAL))
@@ -167,6 +184,9 @@ def _device(data, start, end):
         external=bool(codec.number(given.get(IFLA_VXLAN_COLLECT_METADATA), 0)),
         vnifilter=bool(codec.number(given.get(IFLA_VXLAN_VNIFILTER), 0)),
         port=int.from_bytes(given.get(IFLA_VXLAN_PORT, b""), "big") or None,
+        misses=any(codec.number(given.get(kind), 0) for kind in (IFLA_VXLAN_L2MISS, IFLA_VXLAN_L3MISS)),
+        l3=bool(codec.number(given.get(IFLA_VXLAN_L3MISS), 0)),
+        ageing=codec.number(given.get(IFLA_VXLAN_AGEING), 0),
     )
 
 

@@ -16,6 +16,7 @@ VNI_MAX = (1 << 24) - 1  # RFC 7348, section 5: 24 bits. 0 is what the kernel ta
 # rtm_protocol, FRA_PROTOCOL, NDA_PROTOCOL. linux/rtnetlink.h leaves numbers above 4 to whoever needs one; nobody known uses
 # this one.
 PROTOCOL = 118
+AGENT_PROTOCOL = 119  # of neighbours that vtep-agent writes; they come and go with traffic
 ZERO_MAC = "00:00:00:00:00:00"  # the FDB's default entry: where BUM frames go
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
