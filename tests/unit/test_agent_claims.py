@@ -11,7 +11,7 @@ from ansible_collections.vtep.fabric.plugins.module_utils._agent.claims import C
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 PREFIX = "/vtep.fabric"
 MAC = bytes.fromhex("505433000001")
@@ -372,10 +372,9 @@ def test_a_dump_has_an_endpoint_a_line_sorted():
     assert claims.document(claims.dump([]).encode()) == ([], [])
 
 
-def test_reading_100_000_endpoints_takes_little_more_memory_than_their_claims():
+def test_reading_a_document_takes_little_more_memory_than_their_claims():
     some = [
-        CLAIM._replace(mac=b"P" + n.to_bytes(5, "big"), addresses=(b"\n" + n.to_bytes(3, "big"),))
-        for n in range(100000)
+        CLAIM._replace(mac=b"P" + n.to_bytes(5, "big"), addresses=(b"\n" + n.to_bytes(3, "big"),)) for n in range(20000)
     ]
     data = claims.dump(some).encode()
     del some
@@ -385,9 +384,9 @@ def test_reading_100_000_endpoints_takes_little_more_memory_than_their_claims():
         size, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(found) == 100000
-    assert size < 35 << 20
-    assert peak < size + (4 << 20)
+    assert len(found) == 20000
+    assert size < 20000 * 350
+    assert peak < size + (2 << 20)
 
 
 # -- etcd
