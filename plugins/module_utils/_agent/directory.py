@@ -106,6 +106,10 @@ class Directory:
         for found in list(one.claims.values()) if one else ():
             yield found[0] if type(found) is list else found
 
+    def vnis(self):
+        """The VNIs that have endpoints."""
+        return list(self._vnis)
+
     @property
     def conflicts(self):
         """{(vni, mac) or (vni, packed address): [claim], newest first}"""
