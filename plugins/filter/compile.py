@@ -9,8 +9,8 @@ name: compile
 version_added: "0.1.0"
 short_description: What one host has to hold, out of the fabric's description
 description:
-  - Reads the fabric's words of all hosts in the groups C(vteps) and C(service_nodes) and returns what one of them has to hold
-    for a variant, as lists and texts that the modules and roles of this collection take as they are.
+  - Reads the fabric's words of all hosts in the groups C(vteps), C(service_nodes) and C(registry) and returns what one of them
+    has to hold for a variant, as lists and texts that the modules and roles of this collection take as they are.
   - The whole fabric is validated first, as P(vtep.fabric.validate#filter) does. With a fault the filter fails and names them
     all, but not more than the first 100.
   - The same words give the same result, sorted the same way.
@@ -29,7 +29,7 @@ options:
     type: str
     required: true
   host:
-    description: The host to compile for, a member of group C(vteps) or C(service_nodes).
+    description: The host to compile for, a member of group C(vteps), C(service_nodes) or C(registry).
     type: str
     required: true
 seealso:
@@ -63,7 +63,7 @@ _value:
       description: Address family of the underlay, V(4) or V(6).
       type: int
     local:
-      description: The address that a VTEP sends VXLAN packets from, or a service node's own. Null for a service node without use.
+      description: The address that a VTEP sends VXLAN packets from, or another host's own. Null for a host without use.
       type: str
     vnis:
       description: The segments that the host has, or serves.
@@ -71,7 +71,8 @@ _value:
       elements: int
     underlay:
       description: >-
-        Loopback addresses, underlay interfaces and routing. Null for a service node that the variant has no use for.
+        Loopback addresses, underlay interfaces and routing. Null for a service node or a host of the registry that the variant
+        has no use for.
       type: dict
       contains:
         links:
@@ -88,8 +89,8 @@ _value:
           type: dict
         loopbacks:
           description: >-
-            The loopback prefixes of all VTEPs, and of service nodes where the variant has them, this host's own included, each
-            with its host, under the keys V(6) and V(4).
+            The loopback prefixes of all VTEPs, and of service nodes and hosts of the registry where the variant has them, this
+            host's own included, each with its host, under the keys V(6) and V(4).
           type: dict
     vxfld:
       description: What role C(vtep.fabric.vxfld) sets up. Null under variants without service nodes.
@@ -101,6 +102,42 @@ _value:
         settings:
           description: The text of each setting that is not the daemon's default, by section and key of its configuration file.
           type: dict
+    agent:
+      description: What role C(vtep.fabric.agent) sets up. Null but on VTEPs under the variants unicast-dynamic-*.
+      type: dict
+      contains:
+        settings:
+          description: The text of each setting that is not the agent's default, by section and key of its configuration file.
+          type: dict
+        document:
+          description: The endpoints of the host's segments, where the registry is a file. Null elsewhere.
+          type: str
+        given:
+          description: >-
+            The host's own endpoints that C(fabric_endpoints) lists, to be published where the registry is etcd. Null elsewhere.
+          type: str
+        members:
+          description: The hosts of group C(registry) that it asks. Empty where the registry is not theirs.
+          type: list
+          elements: str
+    registry:
+      description: >-
+        What role C(vtep.fabric.registry) sets up. Only hosts of group C(registry) have it; null where no agent asks them.
+      type: dict
+      contains:
+        members:
+          description: The C(name) and C(address) of each member.
+          type: list
+          elements: dict
+        self:
+          description: The name of the one that runs here.
+          type: str
+        prefix:
+          description: What the fabric's keys begin with.
+          type: str
+        username:
+          description: Whom the agents ask as. Null where they ask another etcd, given by its URLs.
+          type: str
     access:
       description: Bridges and access ports. Only VTEPs have it.
       type: dict
@@ -152,7 +189,7 @@ _value:
           type: list
           elements: dict
     expect:
-      description: What a proof with packets must find. A service node without use has none.
+      description: What a proof with packets must find. A host without use has none.
       type: dict
       contains:
         broadcast_copies:
@@ -160,13 +197,16 @@ _value:
             How often one broadcast of a local endpoint leaves the host, by VNI. Of a service node, how often a broadcast of
             any endpoint leaves all service nodes together.
           type: dict
+        unknown_copies:
+          description: The same for a frame to an unknown MAC address, where that differs.
+          type: dict
         fdb:
           description: Forwarding entries that C(vxrd) writes. Only variant V(vxfld-hrep) has them.
           type: str
         paths:
           description: >-
             Where frames must go: C(vni), the inner destination C(mac), and the VTEP C(dst), for each MAC address that is
-            not learned. Only VTEPs have it.
+            not learned from traffic. Only VTEPs have it.
           type: list
           elements: dict
         registrations:
@@ -180,11 +220,13 @@ from ansible_collections.vtep.fabric.plugins.plugin_utils import inventory
 
 
 def compile_host(hostvars, groups, variant, host):
-    words, hosts, service_hosts, unread = inventory.read(hostvars, groups)
+    words, hosts, service_hosts, registry_hosts, unread = inventory.read(hostvars, groups)
     variant, host = inventory.plain(variant), inventory.plain(host)
-    fabric, faults = plan.read(words, hosts, variant, unread, service_hosts)
-    if not faults and host not in (*hosts, *service_hosts):
-        faults = [f"{host}: is in none of the groups vteps and service_nodes, and only their hosts can be compiled for"]
+    fabric, faults = plan.read(words, hosts, variant, unread, service_hosts, registry_hosts)
+    if not faults and host not in (*hosts, *service_hosts, *registry_hosts):
+        faults = [
+            f"{host}: is in none of the groups vteps, service_nodes and registry, and only their hosts can be compiled for"
+        ]
     if faults:
         raise AnsibleFilterError("the fabric has faults: " + "; ".join(plan.bounded(faults)))
     return plan.compile_host(fabric, variant, host)

@@ -9,7 +9,7 @@ name: validate
 version_added: "0.1.0"
 short_description: All faults of a fabric's description
 description:
-  - Reads the fabric's words of all hosts in the groups C(vteps) and C(service_nodes), checks them and how they fit together,
+  - Reads the fabric's words of all hosts in the groups C(vteps), C(service_nodes) and C(registry), checks them and how they fit together,
     and returns every fault at once. Each names the host, or C(fabric), then the key, the value and what to do.
   - Bad data of whatever type is a fault, never an error of the filter.
   - Where a host has a variable C(preflight_host), the result of module M(vtep.fabric.host_info), its interfaces and their MTU
@@ -67,8 +67,8 @@ from ansible_collections.vtep.fabric.plugins.plugin_utils import inventory
 
 
 def validate(hostvars, groups, variant, limit=plan.SHOWN_FAULTS):
-    words, hosts, service_hosts, unread = inventory.read(hostvars, groups)
-    _fabric, faults = plan.read(words, hosts, inventory.plain(variant), unread, service_hosts)
+    words, hosts, service_hosts, registry_hosts, unread = inventory.read(hostvars, groups)
+    _fabric, faults = plan.read(words, hosts, inventory.plain(variant), unread, service_hosts, registry_hosts)
     return plan.bounded(faults, limit)
 
 

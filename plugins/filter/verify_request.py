@@ -9,9 +9,9 @@ name: verify_request
 version_added: "0.1.0"
 short_description: What the proof of a fabric asks of one host
 description:
-  - For a VTEP or a service node, which broadcasts to count, which tables to read and which addresses to ping. For an endpoint,
-    whom to ping and how large a full frame is. The role C(vtep.fabric.verify) hands it to its scripts.
-  - Every host of the groups C(vteps) and C(service_nodes) must have the fact C(preflight_plan) of the role
+  - For a VTEP, a service node or a host of the registry, which broadcasts to count, which tables to read and which addresses
+    to ping. For an endpoint, whom to ping and how large a full frame is. The role C(vtep.fabric.verify) hands it to its scripts.
+  - Every host of the groups C(vteps), C(service_nodes) and C(registry) must have the fact C(preflight_plan) of the role
     C(vtep.fabric.preflight).
 positional: _input, groups, host, frames, wait
 options:
@@ -24,7 +24,7 @@ options:
     type: dict
     required: true
   host:
-    description: The host to ask, a VTEP, a service node or an endpoint.
+    description: The host to ask, a VTEP, a service node, a host of the registry or an endpoint.
     type: str
     required: true
   frames:
@@ -47,7 +47,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: >-
-    The request, plain data. Its C(kind) is V(node) for VTEPs and service nodes, V(endpoint), or V(none) for a service node that the
+    The request, plain data. Its C(kind) is V(endpoint) for an endpoint, V(node) for the others, or V(none) for one that the
     variant has no use for.
   type: dict
 """
@@ -65,7 +65,7 @@ def verify_request(hostvars, groups, host, frames=20, wait=10):
         if endpoint["name"] == host:
             return verify.endpoint_request(endpoint, endpoints, plans, frames, wait)
     raise AnsibleFilterError(
-        f"{host}: is in none of the groups vteps and service_nodes, and not the name of one of fabric_endpoints"
+        f"{host}: is in none of the groups {', '.join(proof.KINDS)}, and not the name of one of fabric_endpoints"
     )
 
 

@@ -213,11 +213,13 @@ frr:
       type: bool
 installed:
   description: >-
-    What shows that roles of this collection have been at work on the host, the paths of files by the role's name: V(underlay)
-    and V(vxfld).
+    What shows that roles of this collection have been at work on the host, the paths of files by the role's name: V(agent),
+    V(registry), V(underlay) and V(vxfld).
   returned: success
   type: dict
   sample:
+    agent: []
+    registry: []
     underlay: [/var/lib/vtep.fabric/ospfv3.json]
     vxfld: []
 writable:

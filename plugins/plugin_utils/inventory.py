@@ -7,14 +7,15 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..module_utils._model import service_node, vtep
+from ..module_utils._model import registry_node, service_node, vtep
 from ..module_utils._model.errors import FabricError, InputError, MissingError
 from ..module_utils._model.fabric import FABRIC_WORDS
 from ..module_utils._model.reading import Unreadable, shown
 
 
 def read(hostvars, groups):
-    """(fabric-wide words, {VTEP: its words}, {service node: its words}, faults), as plain data. Raises nothing.
+    """(fabric-wide words, {VTEP: its words}, {service node: its words}, {host of the registry: its words}, faults), as plain
+    data. Raises nothing.
 
     The fabric-wide words are those of the VTEPs.
     """
@@ -23,7 +24,14 @@ def read(hostvars, groups):
     words = {word: same_on_all(hostvars, vteps, word, faults) for word in FABRIC_WORDS}
     words["fabric_endpoints"] = resolved(words["fabric_endpoints"])
     service_nodes = variables(hostvars, groups, "service_nodes", faults)
-    return words, own(vteps, vtep.WORDS), own(service_nodes, service_node.WORDS), faults
+    registry = variables(hostvars, groups, "registry", faults)
+    return (
+        words,
+        own(vteps, vtep.WORDS),
+        own(service_nodes, service_node.WORDS),
+        own(registry, registry_node.WORDS),
+        faults,
+    )
 
 
 def own(hosts, words):

@@ -10,18 +10,21 @@ from ansible.errors import AnsibleFilterError
 from ..module_utils._plan import compile as plan
 from . import inventory
 
+KINDS = ("vteps", "service_nodes", "registry")  # the groups whose hosts have plans
+
 
 def read(hostvars, groups):
-    """({VTEP or service node: its plan}, endpoints as plain dicts)."""
+    """({host of one of KINDS: its plan}, endpoints as plain dicts)."""
     plans = {}
-    for host in (*groups["vteps"], *groups.get("service_nodes", ())):
+    for host in (host for group in KINDS for host in groups.get(group, ())):
         if "preflight_plan" not in hostvars[host]:
             raise AnsibleFilterError(
-                f"{host}: has no preflight_plan; run the role vtep.fabric.preflight on all VTEPs and service nodes first"
+                f"{host}: has no preflight_plan; run the role vtep.fabric.preflight on all hosts of the groups {', '.join(KINDS)} first"
             )
         plans[str(host)] = inventory.plain(hostvars[host]["preflight_plan"])
-    words, hosts, service_hosts, unread = inventory.read(hostvars, groups)
-    fabric, faults = plan.read(words, hosts, next(iter(plans.values()))["variant"], unread, service_hosts)
+    words, hosts, service_hosts, registry_hosts, unread = inventory.read(hostvars, groups)
+    variant = next(iter(plans.values()))["variant"]
+    fabric, faults = plan.read(words, hosts, variant, unread, service_hosts, registry_hosts)
     if faults:
         raise AnsibleFilterError("the fabric has faults: " + "; ".join(plan.bounded(faults)))
     return plans, [endpoint._asdict() for endpoint in fabric.endpoints]
@@ -30,7 +33,7 @@ def read(hostvars, groups):
 def answers(hostvars, groups):
     """{host: what its script printed}, without those that printed nothing readable."""
     found = {}
-    results = (("vteps", "verify_node"), ("service_nodes", "verify_node"), ("endpoints", "verify_endpoint"))
+    results = (*((group, "verify_node") for group in KINDS), ("endpoints", "verify_endpoint"))
     for group, result in results:
         for host in groups.get(group, ()):
             try:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.vtep.fabric.plugins.module_utils._agent import claims
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible import announce as announce_module
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible import fdb as fdb_module
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible import isolation as isolation_module
@@ -27,19 +28,22 @@ FABRICS = sorted(path.stem for path in (GOLDEN / "fabrics").glob("*.yml"))
 
 
 def words_of(name):
-    """(fabric-wide words, words by VTEP, words by service node) of a file in golden/fabrics."""
+    """(fabric-wide words, words by VTEP, by service node, by host of the registry) of a file in golden/fabrics."""
     data = yaml.safe_load((GOLDEN / "fabrics" / f"{name}.yml").read_text())
-    kinds = ({h: {**data["every_host"], **w} for h, w in data.get(k, {}).items()} for k in ("hosts", "service_nodes"))
-    return data["fabric"], *kinds
+    kinds = ("hosts", "service_nodes", "registry")
+    return data["fabric"], *({h: {**data["every_host"], **w} for h, w in data.get(k, {}).items()} for k in kinds)
 
 
 def compiled(name, variant):
     """{host: plan}, or {"faults": [...]}."""
-    words, hosts, service_hosts = words_of(name)
-    fabric, faults = plan.read(words, hosts, variant, service_hosts=service_hosts)
+    return compiled_words(variant, *words_of(name))
+
+
+def compiled_words(variant, words, hosts, service_hosts, registry_hosts):
+    fabric, faults = plan.read(words, hosts, variant, service_hosts=service_hosts, registry_hosts=registry_hosts)
     if faults:
         return {"faults": faults}
-    return {host: plan.compile_host(fabric, variant, host) for host in (*hosts, *service_hosts)}
+    return {host: plan.compile_host(fabric, variant, host) for host in (*hosts, *service_hosts, *registry_hosts)}
 
 
 def vteps(name, variant):
@@ -173,6 +177,13 @@ def test_lab_by_hand():
         "unicast-static-l2": flood + static,
         "unicast-static-nd": static,
         "unicast-static-rsc": flood + gateway,
+        "unicast-dynamic-l2": [
+            "33:33:ff:00:00:10 dev vxlan100 dst 2001:db8:1::1 permanent self",
+            "33:33:ff:00:00:13 dev vxlan100 dst 2001:db8:3::1 permanent self",
+            "ff:ff:ff:ff:ff:ff dev vxlan100 dst 2001:db8:1::1 permanent self",
+            "ff:ff:ff:ff:ff:ff dev vxlan100 dst 2001:db8:3::1 permanent self",
+        ],
+        "unicast-dynamic-nd": [],
         "unicast-routing": [],
         "vxfld-hrep": [],
         "vxfld-snr": [],
@@ -185,10 +196,15 @@ def test_lab_by_hand():
         "unicast-static-l2": (False, "", "", False, False),
         "unicast-static-nd": (False, "", "", True, False),
         "unicast-static-rsc": (True, "", "", False, True),
+        "unicast-dynamic-l2": (False, "", "", False, False),
+        "unicast-dynamic-nd": (False, "", "", True, False),
         "unicast-routing": (False, "", "", False, False),
         "vxfld-hrep": (True, "", "", False, False),
         "vxfld-snr": (True, None, "", False, False),
     }
+    misses = {variant: (device["l2miss"], device["l3miss"]) for variant, device in devices.items()}
+    assert {variant for variant, asks in misses.items() if any(asks)} == {"unicast-dynamic-l2", "unicast-dynamic-nd"}
+    assert (misses["unicast-dynamic-l2"], misses["unicast-dynamic-nd"]) == ((True, False), (True, True))
     assert devices["vxfld-snr"]["remote"] == "2001:db8:100::100"
     assert all(
         (d.get("id", 100), d["local"], d["ttl"], d["dstport"]) == (100, "2001:db8:2::1", 5, 4789)
@@ -200,6 +216,8 @@ def test_lab_by_hand():
         "unicast-static-l2": {"100": 2},
         "unicast-static-nd": {"100": 0},
         "unicast-static-rsc": {"100": 2},
+        "unicast-dynamic-l2": {"100": 2},
+        "unicast-dynamic-nd": {"100": 0},
         "unicast-routing": {"100": 0},
         "vxfld-hrep": {"100": 2},
         "vxfld-snr": {"100": 1},
@@ -236,7 +254,7 @@ def test_daemons_by_hand():
 def test_service_nodes_by_hand():
     vtep_addresses = [f"2001:db8:{n}::1" for n in (1, 2, 3)]
     plan = compiled("segments", "vxfld-snr")["sn1"]
-    assert set(plan) == {"host", "variant", "family", "local", "vnis", "underlay", "vxfld", "expect"}
+    assert set(plan) == {"host", "variant", "family", "local", "vnis", "underlay", "vxfld", "agent", "expect"}
     assert plan["vnis"] == [100, 200]
     assert plan["expect"] == {
         "registrations": {"100": vtep_addresses, "200": [vtep_addresses[0], vtep_addresses[2]]},
@@ -255,14 +273,158 @@ def test_a_variant_without_service_nodes_leaves_them_bare(variant):
     assert set(found["s1"]["underlay"]["loopbacks"]["6"].values()) == {"s1", "s2", "s3"}
 
 
-def test_modules_take_the_plan_of_a_service_node():
-    for name in ("lab", "ipv4", "segments"):
-        found = compiled(name, "vxfld-snr")["sn1"]["underlay"]
+def test_modules_take_the_plan_of_a_service_node_and_of_a_host_of_the_registry():
+    for name, variant, host in (
+        ("lab", "vxfld-snr", "sn1"), ("ipv4", "vxfld-snr", "sn1"), ("segments", "vxfld-snr", "sn1"),
+        ("ipv4", "unicast-dynamic-l2", "reg1"),
+    ):  # fmt: skip
+        found = compiled(name, variant)[host]["underlay"]
         link.devices(accepted(link_module.Devices.spec(), {"links": found["links"]})["links"])
         for protocol in (ospf.V3, ospf.V2):
             if found[protocol.name]:
                 given = accepted(ospf_module.spec(protocol), {**found[protocol.name], "authentication_key": KEY})
                 ospf.normalise(protocol, given)
+
+
+DYNAMIC = ("unicast-dynamic-l2", "unicast-dynamic-nd")
+LISTED = (
+    '{"vni": 100, "mac": "50:54:33:00:00:01", "vtep": "2001:db8:1::1", "addresses": ["2001:db8:ff::10", "192.0.2.10"]}',
+    '{"vni": 100, "mac": "50:54:33:00:00:02", "vtep": "2001:db8:2::1", "addresses": ["2001:db8:ff::11", "192.0.2.11"]}',
+    '{"vni": 100, "mac": "50:54:33:00:00:03", "vtep": "2001:db8:2::1", "addresses": ["2001:db8:ff::12", "192.0.2.12"]}',
+    '{"vni": 100, "mac": "50:54:33:00:00:04", "vtep": "2001:db8:3::1", "addresses": ["2001:db8:ff::13", "192.0.2.13"]}',
+)
+
+
+def listed(*rows):
+    return '{"version": 1, "endpoints": [\n' + ",\n".join(rows) + "\n]}\n"
+
+
+def with_registry(variant, registry, registry_hosts=None, **more):
+    """The lab's plans, with fabric_registry and hosts of group registry."""
+    words, hosts, service_hosts, _registry = words_of("lab")
+    words.update(fabric_registry=registry, **more)
+    return compiled_words(variant, words, hosts, service_hosts, registry_hosts or {})
+
+
+def registry_hosts(count):
+    return {
+        f"reg{n}": {"registry_address": [f"2001:db8:{n + 250:x}::1", f"203.0.113.{n + 250}"],
+                    "registry_underlay_interfaces": ["eth0"]}
+        for n in range(1, count + 1)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", DYNAMIC)
+def test_a_file_as_registry_by_hand(variant):
+    for registry in (None, {}, {"kind": "file"}):
+        assert with_registry(variant, registry)["s2"]["agent"] == {
+            "settings": {
+                "agent": {"learn": "false", "groups": "false"},
+                "registry": {"kind": "file", "file": "/var/lib/vtep.fabric/endpoints.json"},
+            },
+            "document": listed(*LISTED),
+            "given": None,
+            "members": [],
+        }
+    assert with_registry(variant, None, fabric_endpoints=[])["s2"]["agent"]["document"] == listed()
+
+
+@pytest.mark.parametrize(("variant", "groups"), list(zip(DYNAMIC, ("true", "false"))))
+def test_http_as_registry_by_hand(variant, groups):
+    url = "https://ipam.example.net:8443/a?b=c"
+    assert with_registry(variant, {"kind": "http", "urls": [url], "interval": 60, "username": "u"})["s2"]["agent"] == {
+        "settings": {
+            "agent": {"learn": "false", "groups": groups},
+            "registry": {"kind": "http", "urls": url, "interval": "60", "username": "u"},
+        },
+        "document": None,
+        "given": None,
+        "members": [],
+    }
+
+
+@pytest.mark.parametrize(("variant", "groups"), list(zip(DYNAMIC, ("true", "false"))))
+def test_etcd_as_registry_by_hand(variant, groups):
+    """Each VTEP publishes what it learns and, of what is listed, its own."""
+    plans = with_registry(variant, {"kind": "etcd"}, registry_hosts(3))
+    urls = "https://[2001:db8:fb::1]:2379 https://[2001:db8:fc::1]:2379 https://[2001:db8:fd::1]:2379"
+    assert plans["s2"]["agent"] == {
+        "settings": {
+            "agent": {"learn": "true", "groups": groups},
+            "registry": {"kind": "etcd", "urls": urls, "prefix": "/vtep.fabric", "username": "vtep"},
+            "given": {"endpoints_file": "/var/lib/vtep.fabric/given.json"},
+        },
+        "document": None,
+        "given": listed(LISTED[1], LISTED[2]),
+        "members": ["reg1", "reg2", "reg3"],
+    }
+    assert plans["reg2"]["registry"] == {
+        "members": [{"name": f"reg{n}", "address": f"2001:db8:{n + 250:x}::1"} for n in (1, 2, 3)],
+        "self": "reg2",
+        "prefix": "/vtep.fabric",
+        "username": "vtep",
+    }
+    loopbacks = {f"2001:db8:{n}::1/128": f"s{n}" for n in (1, 2, 3)}
+    loopbacks |= {f"2001:db8:{n + 250:x}::1/128": f"reg{n}" for n in (1, 2, 3)}
+    assert all(plans[host]["underlay"]["loopbacks"]["6"] == loopbacks for host in ("s1", "reg1"))
+    assert plans["sn1"]["underlay"] is None
+    own = {"kind": "etcd", "urls": ["https://etcd.example.net:2379/", "http://192.0.2.9:2379"], "prefix": "/a/b"}
+    unlisted = with_registry(variant, own, fabric_endpoints=None)["s2"]["agent"]
+    assert unlisted["given"] is None
+    assert unlisted["members"] == []
+    assert unlisted["settings"] == {
+        "agent": {"learn": "true", "groups": groups},
+        "registry": {"kind": "etcd", "urls": "https://etcd.example.net:2379 http://192.0.2.9:2379", "prefix": "/a/b"},
+    }
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_hosts_of_the_registry_are_bare_where_nobody_asks_them(variant):
+    for registry in ({"kind": "etcd"}, {"kind": "file"}):
+        plans = with_registry(variant, registry, registry_hosts(1))
+        used = variant in DYNAMIC and registry["kind"] == "etcd"
+        assert (plans["reg1"]["underlay"] is not None) == (plans["reg1"]["registry"] is not None) == used
+        assert ("reg1" in plans["s1"]["underlay"]["loopbacks"]["6"].values()) == used
+        assert (plans["s1"]["agent"] is not None) == (variant in DYNAMIC)
+        assert plans["reg1"]["agent"] is plans["sn1"]["agent"] is plans["reg1"]["vxfld"] is None
+
+
+def test_what_the_dynamic_variants_expect_by_hand():
+    paths = [
+        {"vni": 100, "mac": "50:54:33:00:00:01", "dst": "2001:db8:1::1"},
+        {"vni": 100, "mac": "50:54:33:00:00:04", "dst": "2001:db8:3::1"},
+    ]
+    assert compiled("lab", DYNAMIC[0])["s2"]["expect"] == {
+        "broadcast_copies": {"100": 2}, "unknown_copies": {"100": 0}, "paths": paths,
+    }  # fmt: skip
+    assert compiled("lab", DYNAMIC[1])["s2"]["expect"] == {"broadcast_copies": {"100": 0}, "paths": paths}
+
+
+@pytest.mark.parametrize("variant", DYNAMIC)
+@pytest.mark.parametrize("name", FABRICS)
+def test_the_agent_takes_the_documents(name, variant):
+    """And would write them the same way."""
+    texts = [one["agent"][key] for one in vteps(name, variant).values() for key in ("document", "given")]
+    for text in filter(None, texts):
+        found, faults = claims.document(text.encode())
+        assert faults == []
+        assert claims.dump(found) == text
+
+
+def test_endpoints_with_one_solicited_node_address_share_a_row():
+    """Of one VTEP one row, of two VTEPs two; and of IPv4 addresses none."""
+
+    def changed(**addresses):
+        words, hosts, _service_hosts, _registry = words_of("lab")
+        for row in words["fabric_endpoints"]:
+            row["addresses"] = addresses[row["name"]]
+        table = compiled_words("unicast-dynamic-l2", words, hosts, {}, {})["s1"]["overlay"]["fdb"]["table"]
+        return [(mac, dst) for mac, _dev, dst in rows(table) if mac.startswith("33:33:")]
+
+    shared, mac = "2001:db8:%s::ab:cdef", "33:33:ff:ab:cd:ef"
+    assert changed(h1=[shared % 1], h2=[shared % 2, "192.0.2.2"], h3=[shared % 3], h4=[shared % 4]) == [
+        (mac, "2001:db8:2::1"), (mac, "2001:db8:3::1"),
+    ]  # fmt: skip
 
 
 def test_neighbors_by_hand():
@@ -423,7 +585,7 @@ def test_lower_devices_come_first():
 def test_no_two_service_nodes_are_equally_far():
     """Unless somebody wants it, since ospf6d keeps the next hop of one that has withdrawn the anycast address."""
 
-    words, hosts, service_hosts = words_of("lab")
+    words, hosts, service_hosts, _registry = words_of("lab")
     for given, costs in ((None, [1, 2, None]), (5, [5, 5, None])):
         for mapping in service_hosts.values():
             mapping["service_node_loopback_cost"] = given
@@ -434,7 +596,7 @@ def test_no_two_service_nodes_are_equally_far():
 
 
 def test_loopback_device():
-    words, hosts, _service_hosts = words_of("lab")
+    words, hosts, _service_hosts, _registry = words_of("lab")
     for known, wanted, device in (
         ({"features": {"dummy": True}}, None, "vtep0"),
         ({"features": {"dummy": False}}, None, "lo"),

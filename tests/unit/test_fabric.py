@@ -69,20 +69,33 @@ def service_nodes():
     }
 
 
-def faults_of(change=None, variant=FLOOD, nodes=None):
+def registry_hosts(count=1):
+    return {
+        f"reg{n}": {
+            "registry_address": [f"2001:db8:8{n}::1", f"203.0.113.8{n}"],
+            "registry_underlay_interfaces": ["eth0"],
+            "preflight_host": {"interfaces": {"lo": {"mtu": 65536}, "eth0": {"mtu": 1500}}},
+        }
+        for n in range(1, count + 1)
+    }
+
+
+def faults_of(change=None, variant=FLOOD, nodes=None, registry=None):
     words, hosts = fabric()
     if change:
         change(words, hosts)
-    return plan.read(words, hosts, variant, service_hosts=service_nodes() if nodes is None else nodes)[1]
+    nodes = service_nodes() if nodes is None else nodes
+    registry = registry_hosts() if registry is None else registry
+    return plan.read(words, hosts, variant, service_hosts=nodes, registry_hosts=registry)[1]
 
 
 def set_(path, value, variant=FLOOD):
     """The faults after one change: set_("s1 vtep_address", ...), set_("fabric_segments 0 vni", ...)."""
-    nodes = service_nodes()
+    nodes, registry = service_nodes(), registry_hosts()
 
     def change(words, hosts):
         *way, last = [int(part) if part.isdigit() else part for part in path.split()]
-        place = next((kind for kind in (hosts, nodes) if path.split()[0] in kind), words)
+        place = next((kind for kind in (hosts, nodes, registry) if path.split()[0] in kind), words)
         for part in way:
             place = place[part]
         if value is DELETE:
@@ -90,7 +103,7 @@ def set_(path, value, variant=FLOOD):
         else:
             place[last] = value
 
-    return faults_of(change, variant, nodes)
+    return faults_of(change, variant, nodes, registry)
 
 
 DELETE = object()
@@ -321,6 +334,66 @@ ONE = [
         ],
     ),
     ("fabric_service_address", None, []),
+    # the registry, which is read whatever the variant
+    (
+        "reg1 registry_address",
+        DELETE,
+        ["reg1: registry_address: is missing; give this member of the registry an address"],
+    ),
+    ("reg1 registry_address", "banana", ["reg1: registry_address: 'banana' is not an IP address"]),
+    ("reg1 registry_address", "2001:db8:1::1", ["reg1: registry_address: 2001:db8:1::1 is also that of s1"]),
+    ("reg1 registry_address", "2001:db8:92::1", ["reg1: registry_address: 2001:db8:92::1 is also that of sn2"]),
+    ("reg1 registry_underlay_interfaces", [], ["reg1: registry_underlay_interfaces: is missing", "[eth0]"]),
+    ("reg1 registry_underlay_interfaces", ["eth9"], ["reg1: registry_underlay_interfaces: the host has no interface"]),
+    ("reg1 registry_router_id", "0.0.0.0", ["reg1: registry_router_id: '0.0.0.0' is reserved"]),
+    ("reg1 registry_router_id", "203.0.113.1", ["reg1: registry_router_id: 203.0.113.1 is also that of s1"]),
+    ("reg1 registry_router_id", "203.0.113.92", ["reg1: registry_router_id: 203.0.113.92 is also that of sn2"]),
+    ("reg1 registry_loopback_device", "eth0", ["reg1: registry_underlay_interfaces: eth0 is already used by"]),
+    ("fabric_registry", None, []),
+    ("fabric_registry", {}, []),
+    ("fabric_registry", "etcd", ["fabric: fabric_registry: 'etcd' is not a mapping; write it like {kind: file}"]),
+    ("fabric_registry", {"kind": "redis"}, ["fabric_registry: kind: 'redis' is unknown; known are file, etcd, http"]),
+    (
+        "fabric_registry",
+        {"kinds": "etcd"},
+        ["fabric_registry: kinds: is not a known key; known are kind, urls, prefix"],
+    ),
+    (
+        "fabric_registry",
+        {"urls": ["https://a:2379"]},
+        ["fabric_registry: urls: is not read by kind file", "etcd or http"],
+    ),
+    (
+        "fabric_registry",
+        {"kind": "http", "prefix": "/a"},
+        ["prefix: is not read by kind http; take kind etcd, or leave"],
+    ),
+    ("fabric_registry", {"kind": "etcd", "interval": 5}, ["interval: is not read by kind etcd; take kind http"]),
+    ("fabric_registry", {"kind": "etcd", "urls": "https://a"}, ["fabric_registry: urls: 'https://a' is not a list"]),
+    (
+        "fabric_registry",
+        {"kind": "etcd", "urls": ["a:2379"]},
+        ["fabric_registry: urls: 'a:2379' is not a URL", "https://"],
+    ),
+    ("fabric_registry", {"kind": "etcd", "urls": ["https://a/b"]}, ["urls: 'https://a/b' is not a URL", "2379"]),
+    ("fabric_registry", {"kind": "http", "urls": ["ftp://a/b"]}, ["urls: 'ftp://a/b' is not a URL", "endpoints.json"]),
+    ("fabric_registry", {"kind": "http", "urls": ["http://a/b c"]}, ["urls: 'http://a/b c' is not a URL"]),
+    ("fabric_registry", {"kind": "http", "urls": ["http://a/" + "b" * 3000]}, ["is not a URL"]),
+    ("fabric_registry", {"kind": "http", "urls": ["http://a/" + "b" * 1000]}, []),
+    (
+        "fabric_registry",
+        {"kind": "etcd", "urls": ["https://u:topsecret@a"]},
+        ["urls: has a user in it; write username"],
+    ),
+    (
+        "fabric_registry",
+        {"kind": "etcd", "prefix": "a"},
+        ["fabric_registry: prefix: 'a' is not a prefix of keys", "/vtep.fabric"],
+    ),
+    ("fabric_registry", {"kind": "etcd", "prefix": "/a/"}, ["prefix: '/a/' is not a prefix of keys"]),
+    ("fabric_registry", {"kind": "etcd", "prefix": "/a" * 51}, ["is not a prefix of keys", "up to 100"]),
+    ("fabric_registry", {"kind": "etcd", "username": "a b"}, ["fabric_registry: username: 'a b' is not a name"]),
+    ("fabric_registry", {"kind": "http", "interval": 0}, ["fabric_registry: interval: 0", "1 to 86400"]),
 ]
 
 
@@ -341,8 +414,11 @@ def test_every_fault_has_where_and_key():
     for path, value, _said in ONE:
         for fault in set_(path, value):
             where, key, rest = fault.split(": ", 2)
-            assert where in ("fabric", "s1", "s2", "s3", "sn1", "sn2")
-            assert key.split()[0].startswith(("fabric_", "vtep_", "service_node_", "underlay_ospf_", "preflight_host"))
+            assert where in ("fabric", "s1", "s2", "s3", "sn1", "sn2", "reg1")
+            assert key.split()[0].startswith(
+                ("fabric_", "vtep_", "service_node_", "registry_", "underlay_ospf_", "preflight_host")
+            )
+            assert "topsecret" not in rest
             assert rest
 
 
@@ -756,3 +832,95 @@ def test_a_vtep_with_a_service_nodes_address_is_one_fault():
         "sn1: service_node_address: 2001:db8:1::1 is also that of s1",
         "sn1: service_node_address: 203.0.113.1 is also that of s1",
     ]
+
+
+# The registry
+
+L2, DYNAMIC_ND = "unicast-dynamic-l2", "unicast-dynamic-nd"
+ETCD, HTTP = {"kind": "etcd"}, {"kind": "http", "urls": ["https://ipam.example.net/endpoints.json"]}
+
+
+def dynamic_faults(registry=None, variant=DYNAMIC_ND, hosts=None, **words):
+    return faults_of(
+        lambda found, _hosts: found.update(fabric_registry=registry, **words), variant=variant, registry=hosts
+    )
+
+
+@pytest.mark.parametrize("variant", [L2, DYNAMIC_ND])
+@pytest.mark.parametrize("count", range(5))
+def test_etcd_decides_by_majority(variant, count):
+    hosts = registry_hosts(count)
+    said = {0: "has no hosts; variant", 2: "has 2 hosts; etcd decides by majority, so one less stands as much; take an odd", 4: "has 4 hosts"}
+    found = dynamic_faults(ETCD, variant, hosts)
+    assert len(found) == (count in said)
+    assert all(fault.startswith(f"fabric: groups.registry: {said[count]}") for fault in found)
+    for other in (None, HTTP):
+        assert dynamic_faults(other, variant, hosts) == []
+    assert dynamic_faults(ETCD, FLOOD, hosts) == []
+
+
+def test_an_etcd_of_ones_own_needs_no_hosts():
+    assert dynamic_faults({**ETCD, "urls": ["https://etcd.example.net:2379"]}, hosts={}) == []
+
+
+def test_a_member_needs_an_address_of_the_underlays_family():
+    hosts = registry_hosts(1)
+    hosts["reg1"]["registry_address"] = "203.0.113.81"
+    assert dynamic_faults(ETCD, hosts=hosts) == [
+        "reg1: registry_address: 203.0.113.81 is IPv4, and the underlay is IPv6; give reg1 an IPv6 address as well"
+    ]
+    assert dynamic_faults(HTTP, hosts=hosts) == dynamic_faults(ETCD, FLOOD, hosts) == []
+
+
+@pytest.mark.parametrize("variant", [L2, DYNAMIC_ND])
+def test_http_needs_one_url(variant):
+    said = "fabric: fabric_registry: urls: "
+    example = "; kind http asks exactly one, such as [https://ipam.example.net/endpoints.json]"
+    assert dynamic_faults({"kind": "http"}, variant) == [f"{said}is missing{example}"]
+    assert dynamic_faults({"kind": "http", "urls": ["http://a", "http://b"]}, variant) == [f"{said}has 2 URLs{example}"]
+    assert dynamic_faults({"kind": "http"}, FLOOD) == []
+
+
+@pytest.mark.parametrize("variant", [L2, DYNAMIC_ND])
+def test_a_file_is_made_from_the_list(variant):
+    found = dynamic_faults(None, variant, fabric_endpoints=None)
+    assert [fault.split(" answers")[0] for fault in found] == [
+        f"fabric: fabric_endpoints: is missing; variant {variant}"
+    ]
+    assert dynamic_faults(None, variant, fabric_endpoints=[]) == []
+    for registry in (ETCD, HTTP):
+        assert dynamic_faults(registry, variant, fabric_endpoints=None) == []
+
+
+def test_an_endpoint_without_addresses():
+    row = {"mac": "50:54:33:00:00:01", "vtep": "s1", "port": "eth1", "vni": 100}
+    (fault,) = dynamic_faults(fabric_endpoints=[row])
+    assert fault.startswith(
+        "fabric: fabric_endpoints: 50:54:33:00:00:01: addresses: is missing; variant unicast-dynamic-nd"
+    )
+    assert dynamic_faults(ETCD, fabric_endpoints=[row]) == dynamic_faults(HTTP, fabric_endpoints=[row]) == []
+    assert dynamic_faults(variant=L2, fabric_endpoints=[row]) == []
+
+
+def test_an_endpoint_with_more_addresses_than_the_agent_takes():
+    row = {"name": "h1", "mac": "50:54:33:00:00:01", "vtep": "s1", "port": "eth1", "vni": 100}
+    for count in (256, 257):
+        row["addresses"] = [f"10.0.{n // 250}.{n % 250 + 1}" for n in range(count)]
+        for registry in (None, ETCD):
+            found = dynamic_faults(registry, fabric_endpoints=[dict(row)])
+            assert len(found) == count - 256
+            assert all("fabric_endpoints: h1: addresses: has 257, and the agent takes 256" in fault for fault in found)
+
+
+def test_a_faulty_registry_brings_no_other_fault():
+    assert len(dynamic_faults({"kind": "redis"}, fabric_endpoints=None)) == 1
+
+
+@pytest.mark.parametrize(("host", "group"), [("s1", "vteps"), ("sn1", "service_nodes")])
+def test_a_host_of_the_registry_is_nothing_else(host, group):
+    hosts = registry_hosts(1)
+    hosts[host] = hosts.pop("reg1")
+    for variant in (FLOOD, DYNAMIC_ND):
+        assert dynamic_faults(ETCD, variant, hosts) == [
+            f"{host}: groups.registry: is in group {group} as well, and the registry has hosts of its own; take it out of one of the groups"
+        ]

@@ -93,6 +93,17 @@ def test_the_labs_service_nodes_are_bare_under_other_variants():
     assert compile_filter.compile_host(hostvars, groups, "multicast", "sn2")["underlay"] is None
 
 
+@pytest.mark.parametrize("variant", ["unicast-dynamic-l2", "unicast-dynamic-nd"])
+def test_the_labs_registry(variant):
+    hostvars, groups = load(*(ROOT / "inventories" / name for name in ("lab", "lab-registry")))
+    assert validate_filter.validate(hostvars, groups, variant) == []
+    vtep, member = (compile_filter.compile_host(hostvars, groups, variant, host) for host in ("s1", "reg1"))
+    assert vtep["agent"]["settings"]["registry"]["urls"] == f"https://[{member['local']}]:2379"
+    assert member["registry"]["self"] == "reg1"
+    assert validate_filter.validate(hostvars, groups, "multicast") == []
+    assert compile_filter.compile_host(hostvars, groups, "multicast", "reg1")["underlay"] is None
+
+
 def test_a_fault_raises_with_all_faults(fabric):
     hostvars, groups = fabric(s1="vtep_address: one", s2="vtep_address: two")
     with pytest.raises(AnsibleFilterError) as error:
@@ -102,7 +113,7 @@ def test_a_fault_raises_with_all_faults(fabric):
 
 
 def test_compile_for_a_host_of_neither_group(fabric):
-    with pytest.raises(AnsibleFilterError, match="h1: is in none of the groups vteps and service_nodes"):
+    with pytest.raises(AnsibleFilterError, match="h1: is in none of the groups vteps, service_nodes and registry"):
         compile_filter.compile_host(*fabric(), "unicast-static-l2", "h1")
 
 

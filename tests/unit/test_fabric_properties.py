@@ -2,11 +2,19 @@
 """What holds for every fabric, and that nothing a user can write makes the validation raise."""
 
 import copy
+import json
 import random
 
 from ansible_collections.vtep.fabric.plugins.filter import validate
 from ansible_collections.vtep.fabric.plugins.module_utils._model import fabric as model
-from ansible_collections.vtep.fabric.plugins.module_utils._model import fdb, link, service_node, vtep, vxlan
+from ansible_collections.vtep.fabric.plugins.module_utils._model import (
+    fdb,
+    link,
+    registry_node,
+    service_node,
+    vtep,
+    vxlan,
+)
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile as plan
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +29,9 @@ SERVICE_NODES = {
     }
     for n in (1, 2)
 }
+REGISTRY = {"reg1": {"registry_address": ["2001:db8:81::1", "203.0.113.81"], "registry_underlay_interfaces": ["eth0"]}}
+REGISTRIES = [None, {"kind": "file"}, {"kind": "etcd"}, {"kind": "http", "urls": ["https://a/b"], "interval": 7}]
+DYNAMIC = ["unicast-dynamic-l2", "unicast-dynamic-nd"]
 
 
 @st.composite
@@ -67,12 +78,13 @@ def fabrics(draw):
                     }
                 )
     words = {"fabric_segments": segments, "fabric_endpoints": endpoints, "fabric_underlay_family": family}
+    words["fabric_registry"] = draw(st.sampled_from(REGISTRIES))
     return {**words, "fabric_service_address": ["2001:db8:100::100", "203.0.113.100"]}, hosts
 
 
 def plans(words, hosts, variant):
     """The VTEPs' plans."""
-    fabric, faults = plan.read(words, hosts, variant, service_hosts=SERVICE_NODES)
+    fabric, faults = plan.read(words, hosts, variant, service_hosts=SERVICE_NODES, registry_hosts=REGISTRY)
     assert faults == []
     return {host: plan.compile_host(fabric, variant, host) for host in hosts}
 
@@ -132,6 +144,30 @@ def test_what_service_nodes_know(given_fabric):
         assert sorted(one["vxfld"]["settings"]["common"]["src_ip"] for one in members) == addresses
         assert expected[0]["broadcast_copies"][vni] == len(members) - 1
         assert all(one["expect"]["broadcast_copies"][vni] == 1 for one in members)
+
+
+@FEW
+@given(fabrics(), st.sampled_from(DYNAMIC))
+def test_who_tells_where_an_endpoint_is(given_fabric, variant):
+    """A file says of each VTEP's segments all; what VTEPs publish to etcd is together all that is listed, each once."""
+    words, hosts = given_fabric
+    found = plans(words, hosts, variant)
+    kind = (words["fabric_registry"] or {"kind": "file"})["kind"]
+    listed = sorted((e["vni"], e["mac"], found[e["vtep"]]["local"], *e["addresses"]) for e in words["fabric_endpoints"])
+    told = {"document": {}, "given": {}}
+    for host, one in found.items():
+        for key, text in ((key, one["agent"][key]) for key in told):
+            if text is not None:
+                told[key][host] = [
+                    (e["vni"], e["mac"], e["vtep"], *e["addresses"]) for e in json.loads(text)["endpoints"]
+                ]
+    assert set(told["document"]) == (set(hosts) if kind == "file" else set())
+    for host, rows_ in told["document"].items():
+        assert rows_ == [row for row in listed if row[0] in found[host]["vnis"]]
+    assert set(told["given"]) == (set(hosts) if kind == "etcd" else set())
+    if kind == "etcd":
+        assert sorted(row for rows_ in told["given"].values() for row in rows_) == listed
+        assert all(row[2] == found[host]["local"] for host, rows_ in told["given"].items() for row in rows_)
 
 
 @FEW
@@ -210,12 +246,12 @@ junk = st.recursive(
 )
 
 
-def sound_or_told(words, hosts, nodes, variant):
+def sound_or_told(words, hosts, nodes, registry, variant):
     """No traceback; and what is not told as a fault compiles into what the modules take."""
-    fabric, faults = plan.read(words, hosts, variant, service_hosts=nodes)
+    fabric, faults = plan.read(words, hosts, variant, service_hosts=nodes, registry_hosts=registry)
     assert all(isinstance(fault, str) and fault.count(": ") >= 2 and len(fault) < 1500 for fault in faults)
     if not faults:
-        for host in (*hosts, *nodes):
+        for host in (*hosts, *nodes, *registry):
             takes(plan.compile_host(fabric, variant, host))
 
 
@@ -224,10 +260,11 @@ def sound_or_told(words, hosts, nodes, variant):
     st.dictionaries(st.sampled_from(model.FABRIC_WORDS), junk),
     st.dictionaries(st.sampled_from(["s0", "s1"]), st.dictionaries(st.sampled_from(vtep.WORDS), junk), min_size=1),
     st.dictionaries(st.sampled_from(["s1", "sn1"]), st.dictionaries(st.sampled_from(service_node.WORDS), junk)),
+    st.dictionaries(st.sampled_from(["s1", "sn1", "r1"]), st.dictionaries(st.sampled_from(registry_node.WORDS), junk)),
     st.sampled_from(list(plan.VARIANTS)) | junk,
 )
-def test_junk_is_told(words, hosts, nodes, variant):
-    sound_or_told(words, hosts, nodes, variant)
+def test_junk_is_told(words, hosts, nodes, registry, variant):
+    sound_or_told(words, hosts, nodes, registry, variant)
 
 
 def places(data, way=()):
@@ -241,20 +278,20 @@ def places(data, way=()):
 @given(fabrics(), st.sampled_from(list(plan.VARIANTS)), junk, st.integers(0, 2**32))
 def test_a_sound_fabric_with_one_piece_of_junk(given_fabric, variant, piece, seed):
     words, hosts = copy.deepcopy(given_fabric)
-    nodes = copy.deepcopy(SERVICE_NODES)
-    for host in (*hosts.values(), *nodes.values()):
+    nodes, registry = copy.deepcopy(SERVICE_NODES), copy.deepcopy(REGISTRY)
+    for host in (*hosts.values(), *nodes.values(), *registry.values()):
         host["preflight_host"] = {"interfaces": {"eth0": {"mtu": 1600}}, "features": {"dummy": True}}
         host["preflight_host"]["interfaces"].update({f"p{s['vni']}": {"mtu": 1500} for s in words["fabric_segments"]})
         host.update(underlay_ospf_hello_interval=1, underlay_ospf_authentication={"key_id": 1, "key": "k"})
-    assert plan.read(words, hosts, variant, service_hosts=nodes)[1] == []
+    assert plan.read(words, hosts, variant, service_hosts=nodes, registry_hosts=registry)[1] == []
     *way, last = random.Random(seed).choice(
-        [way for way in places([words, hosts, nodes]) if len(way) > (1 if way[:1] == (0,) else 2)]
+        [way for way in places([words, hosts, nodes, registry]) if len(way) > (1 if way[:1] == (0,) else 2)]
     )
-    place = [words, hosts, nodes]
+    place = [words, hosts, nodes, registry]
     for part in way:
         place = place[part]
     place[last] = piece
-    sound_or_told(words, hosts, nodes, variant)
+    sound_or_told(words, hosts, nodes, registry, variant)
 
 
 @MANY
@@ -266,8 +303,8 @@ def test_the_filter_takes_junk(hostvars, groups, variant):
 @MANY
 @given(
     st.dictionaries(
-        st.sampled_from(["s0", "s1", "sn1"]),
-        st.dictionaries(st.sampled_from((*vtep.WORDS, *service_node.WORDS)), junk) | junk,
+        st.sampled_from(["s0", "s1", "sn1", "r1"]),
+        st.dictionaries(st.sampled_from((*vtep.WORDS, *service_node.WORDS, *registry_node.WORDS)), junk) | junk,
     ),
     junk,
 )
@@ -275,4 +312,5 @@ def test_the_filter_takes_junk_of_hosts(hostvars, endpoints):
     for host in hostvars.values():
         if isinstance(host, dict):
             host.update(fabric_segments=[{"vni": 100}], fabric_endpoints=endpoints)
-    assert isinstance(validate.validate(hostvars, {"vteps": ["s0", "s1"], "service_nodes": ["sn1"]}, "multicast"), list)
+    groups = {"vteps": ["s0", "s1"], "service_nodes": ["sn1"], "registry": ["r1"]}
+    assert isinstance(validate.validate(hostvars, groups, "multicast"), list)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What playbooks and role preflight make of an inventory with service nodes, and of one without."""
+"""What playbooks and role preflight make of an inventory with service nodes and a registry, and of one without."""
 
 import json
 import os
@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 VTEPS = {"hosts": {"s1": {"vtep_address": "203.0.113.1"}}, "vars": {"fabric_variant": "vxfld-snr"}}
 SERVICE_NODES = {"hosts": {"sn1": {"service_node_address": ["2001:db8:98::1", "203.0.113.98"]}}}
+REGISTRY = {"hosts": {"reg1": {"registry_address": "2001:db8:253::1"}}}
+ETCD = {"fabric_variant": "unicast-dynamic-nd", "fabric_registry": {"kind": "etcd"}}
 PLAY = """
 - hosts: all
   gather_facts: false
@@ -45,13 +47,16 @@ def inventory(tmp_path):
 
 
 PLAYBOOKS = {
-    "site": {"vteps", "service_nodes"},
-    "teardown": {"vteps", "service_nodes"},
-    "verify": {"vteps", "service_nodes", "endpoints"},
+    "site": {"vteps", "service_nodes", "registry"},
+    "teardown": {"vteps", "service_nodes", "registry"},
+    "verify": {"vteps", "service_nodes", "registry", "endpoints"},
 }
 
 
-@pytest.mark.parametrize("has", ["vteps", "vteps service_nodes", "vteps endpoints", "vteps service_nodes endpoints"])
+@pytest.mark.parametrize(
+    "has",
+    ["vteps", "vteps service_nodes", "vteps endpoints", "vteps registry", "vteps service_nodes registry endpoints"],
+)
 def test_a_group_that_is_not_there_is_not_missed(inventory, has):
     path = inventory(**{name: {"hosts": {f"of-{name}": {}}} for name in has.split()})
     said, warned = run("-i", path, "--list-hosts", *(str(ROOT / "playbooks" / f"{name}.yml") for name in PLAYBOOKS))
@@ -81,3 +86,33 @@ def test_a_service_node_is_asked_for_what_its_plan_takes(inventory, tmp_path, ar
     run("-i", inventory(vteps=VTEPS, service_nodes=SERVICE_NODES, all=variables), *arguments, str(play))
     found = {path.name: json.loads(path.read_text()) for path in out.iterdir()}
     assert {host: (one["variant"], one["require"]) for host, one in found.items()} == told
+
+
+@pytest.mark.parametrize(
+    ("words", "reg1"),
+    [
+        ({}, [*BASE, "frr", "nftables", "ospf6d"]),
+        ({"fabric_variant": "multicast"}, []),
+        ({"fabric_variant": "vxfld-snr"}, []),
+        ({"fabric_registry": {"kind": "file"}}, []),
+        ({"fabric_registry": {}}, []),
+        ({"fabric_registry": None}, []),
+        ({"fabric_registry": "etcd"}, []),
+    ],
+)
+def test_a_host_of_the_registry_is_asked_for_what_its_plan_takes(inventory, tmp_path, words, reg1):
+    """Which is the VTEPs' word, too; and what has use for one has none for a service node."""
+    out = tmp_path / "out"
+    out.mkdir()
+    play = tmp_path / "play.yml"
+    play.write_text(PLAY % {"role": ROOT / "roles/preflight", "out": out})
+    variables = {"vars": {"ansible_python_interpreter": sys.executable}}
+    vteps = {**VTEPS, "vars": {**ETCD, **words}}
+    run("-i", inventory(vteps=vteps, service_nodes=SERVICE_NODES, registry=REGISTRY, all=variables), str(play))
+    found = {path.name: json.loads(path.read_text())["require"] for path in out.iterdir()}
+    served = words.get("fabric_variant") == "vxfld-snr"
+    assert found == {
+        "s1": [*BASE, "vxlan", "frr", "nftables", "ospfd"],
+        "sn1": [*BASE, "frr", "nftables", "ospf6d", "ospfd"] if served else [],
+        "reg1": reg1,
+    }

@@ -11,13 +11,15 @@ from ansible_collections.vtep.fabric.plugins.module_utils._plan.variants import 
 ROOT = Path(__file__).parents[2]
 SERVED = [variant for variant, module in VARIANTS.items() if hasattr(module, "compile_service_node")]
 
+DAEMONS = {"vxfld": SERVED, "agent": [variant for variant in VARIANTS if variant.startswith("unicast-dynamic-")]}
+
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_variant_is_whole(variant):
     role = ROOT / "roles" / variant.replace("-", "_")
     first, *rest = yaml.safe_load((role / "tasks" / "main.yml").read_text())
     assert first["vars"] == {"overlay_variant": variant}
-    daemons = [{"name": "vtep.fabric.vxfld"}] if variant in SERVED else []
+    daemons = [{"name": f"vtep.fabric.{role_of}"} for role_of in ("vxfld", "agent") if variant in DAEMONS[role_of]]
     assert [task["ansible.builtin.import_role"] for task in rest] == daemons
     assert (role / "meta" / "argument_specs.yml").exists()
     scenario = yaml.safe_load((ROOT / "molecule" / variant / "molecule.yml").read_text())

@@ -39,6 +39,7 @@ def plan(host, local, remote, learning=True):
             "loopbacks": {"6": [local + "/128", remote + "/128"]},
         },
         "vxfld": None,
+        "agent": None,
         "overlay": {
             "vxlans": [{"name": "vxlan100", "id": 100, "dstport": 4789, "mtu": 1500, "learning": learning}],
             "fdb": {"dev": ["vxlan100"], "table": f"00:00:00:00:00:00 dev vxlan100 dst {remote} permanent self\n"},
@@ -65,7 +66,7 @@ def vtep_answer(me, other, mine, theirs):
             {"ifname": "vxlan100", "mac": "00:00:00:00:00:00", "dst": other, "flags": ["self"], "state": "permanent"},
             {"ifname": "vxlan100", "mac": "50:54:33:00:00:09", "dst": other, "flags": ["self"], "state": ""},
         ],
-        "neighbors": {"permanent": [], "proxy": []},
+        "neighbors": {"permanent": [], "agent": [], "proxy": []},
         "routes": [],
         "rules": [],
         "sysctls": {},
@@ -125,6 +126,7 @@ def broken(answers, path, value):
         (("s2", "copies", "received", "broadcast/100/50:54:33:00:00:01"), 19, "s2 broadcast copies received for h1"),
         (("s1", "copies", "sent", "unknown/100/50:54:33:00:00:01"), 0, "s1 unknown-unicast copies sent for h1"),
         (("s1", "neighbors", "permanent"), [["vxlan100", "192.0.2.1", "x"]], "s1 neighbours row by row"),
+        (("s1", "neighbors", "agent"), [["vxlan100", "192.0.2.1", "x"]], "s1 neighbours row by row"),
         (("s1", "neighbors", "proxy"), [["eth1", "192.0.2.1"]], "s1 neighbour proxies row by row"),
         (("s1", "routes"), [[("dst", "192.0.2.1"), ("dev", "eth1")]], "s1 routes row by row"),
         (("s1", "rules"), [[6, "eth1", "7"]], "s1 routing rules row by row"),
@@ -230,6 +232,7 @@ def routed(answers):
         sysctls={"net/ipv4/conf/eth1/proxy_arp": "1"},
         neighbors={
             "permanent": [["vxlan100", "192.0.2.10", "02:00:00:00:00:01"]],
+            "agent": [],
             "proxy": [["eth1", "2001:db8:ff::10"]],
         },
     )
@@ -293,7 +296,7 @@ def served(answers, replicating):
     for name, copies in (("sn1", 0), ("sn2", 20 if replicating else 0)):
         plans[name] = {
             "host": name, "variant": "x", "family": 6, "local": "2001:db8:98::1", "vnis": [100],
-            "underlay": {"ospfv3": {}, "ospfv2": None, "loopbacks": {"6": ["2001:db8:1::1/128"]}},
+            "underlay": {"ospfv3": {}, "ospfv2": None, "loopbacks": {"6": ["2001:db8:1::1/128"]}}, "agent": None,
             "vxfld": {"daemon": "vxsnd", "settings": {"common": {"svcnode_ip": ANYCAST}, "vxsnd": {}}},
             "expect": {
                 "registrations": {"100": ["2001:db8:1::1", "2001:db8:2::1"]},
@@ -362,3 +365,135 @@ def test_requests_to_a_fabric_with_service_nodes(answers):
     request = verify.node_request(plans["s1"], plans, ENDPOINTS)
     assert request["loopbacks"] == ["2001:db8:1::1", "2001:db8:2::1", ANYCAST]
     assert request["registrations"] is False
+
+
+# Agents
+
+SOLICITED, BROADCAST = "33:33:ff:00:00:11", "ff:ff:ff:ff:ff:ff"
+
+
+def dynamic(answers, kind="file", proxy=False):
+    """The plans and answers of a fabric in which an agent answers, out of a registry of that kind."""
+    plans = copy.deepcopy(PLANS)
+    for me, other, number, far in (("s1", "s2", 1, 2), ("s2", "s1", 2, 1)):
+        dst, mac = plans[other]["local"], f"50:54:33:00:00:0{far}"
+        groups = [] if proxy else [SOLICITED.replace("11", f"1{far - 1}"), BROADCAST]
+        plans[me]["overlay"]["vxlans"][0]["learning"] = False
+        plans[me]["overlay"]["fdb"]["table"] = "".join(f"{m} dev vxlan100 dst {dst} permanent self\n" for m in groups)
+        plans[me]["agent"] = {
+            "settings": {
+                "agent": {"groups": "true" if kind != "file" and not proxy else "false"}, "registry": {"kind": kind},
+            }
+        }  # fmt: skip
+        plans[me]["expect"] = {
+            "broadcast_copies": {"100": 0 if proxy else 1}, "unknown_copies": {"100": 0},
+            "paths": [{"vni": 100, "mac": mac, "dst": dst}],
+        }  # fmt: skip
+        permanent = [
+            {"ifname": "vxlan100", "mac": m, "dst": dst, "flags": ["self"], "state": "permanent"} for m in groups
+        ]
+        asked = {"ifname": "vxlan100", "mac": mac, "dst": dst, "flags": ["self"], "state": ""}
+        answers[me]["fdb"] = [asked, *permanent]
+        mine, theirs = f"100/50:54:33:00:00:0{number}", f"100/{mac}"
+        sent, received = answers[me]["copies"]["sent"], answers[me]["copies"]["received"]
+        sent.update({f"unknown/{mine}": 0, "bum/100": 0, f"straight/{theirs}": 9, f"stray/{theirs}": 0})
+        received[f"unknown/{theirs}"] = 0
+        if proxy:
+            sent[f"broadcast/{mine}"] = received[f"broadcast/{theirs}"] = 0
+            answers[me]["neighbors"]["agent"] = [["vxlan100", f"2001:db8:ff::1{far - 1}", mac]]
+    return plans, answers
+
+
+@pytest.mark.parametrize("kind", ["file", "etcd", "http"])
+@pytest.mark.parametrize("proxy", [False, True])
+def test_a_fabric_with_agents_passes(answers, kind, proxy):
+    plans, answers = dynamic(answers, kind, proxy)
+    assert failed(answers, plans) == []
+    told = {c["check"]: c for c in verify.checks(plans, ENDPOINTS, answers, 20) if c["host"] == "s1"}
+    assert told["agent's entries"]["seen"] == (2 if proxy else 1)
+    for host in ("s1", "s2"):  # nobody has been asked for, or the entries have aged
+        answers[host]["fdb"] = answers[host]["fdb"][1:]
+        answers[host]["neighbors"]["agent"] = []
+    assert failed(answers, plans) == []
+
+
+OTHER = {"ifname": "vxlan100", "dst": "2001:db8:2::1", "flags": ["self"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "proxy", "check"),
+    [
+        (("fdb", 0, "dst"), "2001:db8:9::1", False, "agent's entries"),
+        (("fdb", 0, "mac"), "50:54:33:00:00:09", False, "agent's entries"),
+        (("fdb", 0, "mac"), "50:54:33:00:00:01", False, "agent's entries"),  # its own
+        (("fdb", 0, "state"), "permanent", False, "FDB row by row"),
+        (
+            ("fdb", 1),
+            {**OTHER, "mac": SOLICITED, "dst": "2001:db8:9::1", "state": "permanent"},
+            False,
+            "FDB row by row",
+        ),
+        (("fdb", 2), {**OTHER, "mac": "33:33:ff:00:00:77", "state": "permanent"}, False, "FDB row by row"),
+        (("neighbors", "agent", 0), ["vxlan100", "2001:db8:ff::11", "50:54:33:00:00:09"], True, "agent's entries"),
+        (("neighbors", "agent", 0), ["vxlan100", "2001:db8:ff::10", "50:54:33:00:00:01"], True, "agent's entries"),
+        (("neighbors", "agent", 0), ["vxlan100", "2001:db8:ff::77", "50:54:33:00:00:02"], True, "agent's entries"),
+        (
+            ("neighbors", "permanent"),
+            [["vxlan100", "2001:db8:ff::11", "50:54:33:00:00:02"]],
+            True,
+            "neighbours row by row",
+        ),
+        (("copies", "sent", f"unknown/{H1}"), 20, False, "unknown-unicast copies sent for h1"),
+        (("copies", "sent", f"broadcast/{H1}"), 0, False, "broadcast copies sent for h1"),
+        (("copies", "sent", "bum/100"), 1, True, "BUM frames sent in VNI 100"),
+        (("copies", "sent", "stray/100/50:54:33:00:00:02"), 1, False, "frames go straight"),
+        (("copies", "sent", "straight/100/50:54:33:00:00:02"), 0, False, "frames go straight"),
+    ],
+)
+def test_each_fault_of_a_fabric_with_agents_turns_its_check_red(answers, path, value, proxy, check):
+    plans, answers = dynamic(answers, proxy=proxy)
+    assert failed(broken(answers, ("s1", *path), value), plans) == [f"s1 {check}"]
+
+
+@pytest.mark.parametrize("kind", ["etcd", "http"])
+def test_the_registry_may_know_more_than_the_list(answers, kind):
+    """But not otherwise of what is listed."""
+    plans, answers = dynamic(answers, kind)
+    answers["s1"]["fdb"] += [
+        {**OTHER, "mac": "50:54:33:00:00:09", "dst": "2001:db8:2::1", "state": ""},
+        {**OTHER, "mac": "33:33:ff:00:00:77", "state": "permanent"},
+        {**OTHER, "mac": BROADCAST, "dst": "2001:db8:9::1", "state": "permanent"},
+    ]
+    answers["s1"]["neighbors"]["agent"] = [["vxlan100", "2001:db8:ff::77", "50:54:33:00:00:09"]]
+    assert failed(answers, plans) == []
+    for wrong in ({"mac": "50:54:33:00:00:01", "state": ""}, {"mac": "33:33:00:00:00:01", "state": "permanent"}):
+        broke = broken(answers, ("s1", "fdb", 3), {**OTHER, **wrong})
+        assert len(failed(broke, plans)) == 1
+
+
+def test_a_host_of_the_registry_is_asked_of_the_underlay_only(answers):
+    plans, answers = dynamic(answers, "etcd")
+    plans["reg1"] = {
+        "host": "reg1", "variant": "x", "family": 6, "local": "2001:db8:98::1", "vnis": [], "vxfld": None, "agent": None,
+        "underlay": {"ospfv3": {}, "ospfv2": None, "loopbacks": {"6": ["2001:db8:1::1/128"]}},
+        "registry": {"members": [], "self": "reg1", "prefix": "/"}, "expect": {"broadcast_copies": {}},
+    }  # fmt: skip
+    answers["reg1"] = {
+        "copies": {"sent": {}, "received": {}},
+        "ospf": {"3": [{"id": "2.2.2.2", "state": "Full"}]},
+        "underlay": {"2001:db8:1::1": True},
+    }
+    assert failed(answers, plans) == []
+    assert [c["check"] for c in verify.checks(plans, [], answers, 20) if c["host"] == "reg1"] == [
+        "OSPFv3 neighbours", "loopbacks answer",
+    ]  # fmt: skip
+    assert failed(broken(answers, ("reg1", "underlay", "2001:db8:1::1"), False), plans) == ["reg1 loopbacks answer"]
+    assert failed(broken(answers, ("reg1", "ospf", "3"), []), plans) == ["reg1 OSPFv3 neighbours"]
+    request = verify.node_request(plans["reg1"], plans, ENDPOINTS)
+    assert (request["kind"], request["sources"], request["segments"], request["registrations"]) == (
+        "node",
+        [],
+        [],
+        False,
+    )
+    assert request["loopbacks"] == ["2001:db8:1::1"]

@@ -41,6 +41,13 @@ INSTALLED = {
         (Path("/etc/systemd/system"), "vx[rs]*d.service"),
         (RECORDS, "vx*.json"),
     ),
+    "agent": (
+        (Path("/usr/local/lib/vtep.fabric"), "vtep-agent.pyz"),
+        (Path("/etc/systemd/system"), "vtep-agent.service"),
+        (RECORDS, "endpoints.json"),
+        (RECORDS, "given.json"),
+    ),
+    "registry": ((Path("/etc/systemd/system"), "vtep-registry.service*"), (Path("/etc/vtep.fabric"), "registry-ca")),
 }
 CAP_NET_ADMIN = 12  # <linux/capability.h>
 

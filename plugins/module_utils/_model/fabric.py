@@ -6,13 +6,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from . import endpoint, reading, segment, service_node, vtep
+from . import endpoint, reading, registry, registry_node, segment, service_node, vtep
 from .link import OWNER, is_owned
 
 # Bytes that VXLAN adds to an IP packet of the overlay: outer IP, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348, section 5).
 OVERHEAD = {4: 50, 6: 70}
 
-FABRIC_WORDS = ("fabric_segments", "fabric_endpoints", "fabric_underlay_family", "fabric_service_address")
+FABRIC_WORDS = (
+    "fabric_segments",
+    "fabric_endpoints",
+    "fabric_underlay_family",
+    "fabric_service_address",
+    "fabric_registry",
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,10 @@ class Fabric:
     service_hosts: tuple  # names of all of group service_nodes, sound or not
     service_nodes: dict  # host -> ServiceNode, in the inventory's order
     service_addresses: dict | None  # family -> address that all service nodes share; None where it is faulty
+    registry: registry.Registry | None  # None where it is faulty
+    registry_hosts: tuple  # names of all of group registry, sound or not
+    registry_nodes: dict  # host -> RegistryNode, in the inventory's order
+    lists_endpoints: bool  # whether there is a list of endpoints, empty or not
 
     def local(self, node):
         """The address that a VTEP sends from and is reached at; of a service node, its own."""
@@ -65,11 +75,11 @@ class Fabric:
         return self.ports[endpoint.vtep, endpoint.port, endpoint.vni][0].name
 
 
-def read(words, hosts, service_hosts, faults):
+def read(words, hosts, service_hosts, registry_hosts, faults):
     """The Fabric of the inventory's words, sound when no fault was added.
 
-    words: the fabric-wide ones; hosts, service_hosts: {host: its words} for all of groups vteps and service_nodes. A part
-    with a fault is left out, and checks that would only repeat its fault are left out with it.
+    words: the fabric-wide ones; hosts, service_hosts, registry_hosts: {host: its words} for all of groups vteps, service_nodes
+    and registry. A part with a fault is left out, and checks that would only repeat its fault are left out with it.
     """
     before = len(faults.found)
     segments, vnis = segment.read(words.get("fabric_segments"), hosts, faults)
@@ -78,7 +88,8 @@ def read(words, hosts, service_hosts, faults):
     vteps = {host: vtep.read(host, mapping, faults) for host, mapping in hosts.items()}
     sound = {host: one for host, one in vteps.items() if one}
     service_nodes = read_service_nodes(service_hosts, hosts, faults)
-    nodes = {**sound, **service_nodes}
+    registry_nodes = read_registry_nodes(registry_hosts, hosts, service_hosts, faults)
+    nodes = {**sound, **service_nodes, **registry_nodes}
     check_addresses(nodes, faults)
     service_addresses = read_service_addresses(words, nodes, faults)
     family = underlay_family(words, sound, faults)
@@ -95,8 +106,12 @@ def read(words, hosts, service_hosts, faults):
         service_hosts=tuple(service_hosts),
         service_nodes=service_nodes,
         service_addresses=service_addresses,
+        registry=registry.read(words.get("fabric_registry"), faults),
+        registry_hosts=tuple(registry_hosts),
+        registry_nodes=registry_nodes,
+        lists_endpoints=words.get("fabric_endpoints") is not None,
     )
-    for one in (*sound.values(), *service_nodes.values()):
+    for one in (*sound.values(), *service_nodes.values(), *registry_nodes.values()):
         check_devices(fabric, one, faults)
         check_mtu(fabric, one, fabric.segments_of(one), faults)
     if segments_sound:
@@ -114,6 +129,16 @@ def read_service_nodes(service_hosts, hosts, faults):
             message = "is in group vteps as well, and a service node runs on no VTEP; take it out of one of the groups"
             faults.add(host, "groups.service_nodes", message)
     return {host: one for host, one in found.items() if one and host not in hosts}
+
+
+def read_registry_nodes(registry_hosts, hosts, service_hosts, faults):
+    found = {host: registry_node.read(host, mapping, faults) for host, mapping in registry_hosts.items()}
+    others = {host: group for group, names in (("service_nodes", service_hosts), ("vteps", hosts)) for host in names}
+    for host in found:
+        if host in others:
+            message = f"is in group {others[host]} as well, and the registry has hosts of its own; take it out of one of the groups"
+            faults.add(host, "groups.registry", message)
+    return {host: one for host, one in found.items() if one and host not in others}
 
 
 def check_addresses(nodes, faults):

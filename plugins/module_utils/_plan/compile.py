@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from .._model import fabric as model
 from .._model.reading import Faults, shown
-from . import underlay
+from . import agent, underlay
 from .variants import VARIANTS
 
 SHOWN_FAULTS = 100  # in one report; more than these nobody reads, and a table of 100 000 rows can have as many
 
 
-def read(words, hosts, variant, faults=(), service_hosts=None):
+def read(words, hosts, variant, faults=(), service_hosts=None, registry_hosts=None):
     """(Fabric, every fault of the whole fabric, in the order of the inventory). faults: those found in reading it."""
     found = Faults()
     found.found.extend(faults)
@@ -22,16 +22,18 @@ def read(words, hosts, variant, faults=(), service_hosts=None):
     if not hosts:
         found.add("fabric", "groups.vteps", "has no hosts; put the VTEPs into the inventory's group vteps")
         return None, found.found
-    fabric = model.read(words, hosts, service_hosts or {}, found)
+    fabric = model.read(words, hosts, service_hosts or {}, registry_hosts or {}, found)
     if known:
         VARIANTS[variant].check(fabric, found)
     return fabric, found.found
 
 
 def compile_host(fabric, variant, host):
-    """The plan of a VTEP or a service node, out of a fabric without faults."""
+    """The plan of a VTEP, a service node or a host of the registry, out of a fabric without faults."""
     if host in fabric.service_nodes:
         return compile_service_node(fabric, variant, fabric.service_nodes[host])
+    if host in fabric.registry_nodes:
+        return compile_registry_node(fabric, variant, fabric.registry_nodes[host])
     vtep = fabric.vteps[host]
     links = underlay.compile_node(vtep, routed(fabric, variant))
     parts = VARIANTS[variant].compile_vtep(fabric, vtep)
@@ -45,13 +47,14 @@ def compile_host(fabric, variant, host):
         "vnis": [segment.vni for segment in fabric.segments_of(vtep)],
         "underlay": links,
         "vxfld": None,
+        "agent": None,
         **parts,
     }
 
 
 def compile_service_node(fabric, variant, node):
     """Where the variant has no use for service nodes, their plans are empty."""
-    plan = {"host": node.host, "variant": variant, "family": fabric.family}
+    plan = {"host": node.host, "variant": variant, "family": fabric.family, "agent": None}
     if not served(variant):
         return {**plan, "local": None, "vnis": [], "underlay": None, "vxfld": None}
     return {
@@ -63,13 +66,36 @@ def compile_service_node(fabric, variant, node):
     }
 
 
+def compile_registry_node(fabric, variant, node):
+    """As with service nodes: empty where nobody asks it."""
+    plan = {"host": node.host, "variant": variant, "family": fabric.family, "vnis": [], "vxfld": None, "agent": None}
+    if not asked(fabric, variant):
+        return {**plan, "local": None, "underlay": None, "registry": None}
+    return {
+        **plan,
+        "local": fabric.local(node),
+        "underlay": underlay.compile_node(node, routed(fabric, variant)),
+        "registry": agent.compile_registry_node(fabric, node),
+        "expect": {"broadcast_copies": {}},
+    }
+
+
 def routed(fabric, variant):
     """The hosts whose loopbacks must reach one another."""
-    return [*fabric.vteps.values(), *(fabric.service_nodes.values() if served(variant) else ())]
+    return [
+        *fabric.vteps.values(),
+        *(fabric.service_nodes.values() if served(variant) else ()),
+        *(fabric.registry_nodes.values() if asked(fabric, variant) else ()),
+    ]
 
 
 def served(variant):
     return hasattr(VARIANTS[variant], "compile_service_node")
+
+
+def asked(fabric, variant):
+    """Whether agents ask the hosts of group registry."""
+    return variant.startswith("unicast-dynamic-") and fabric.registry.has_members
 
 
 def bounded(faults, limit=SHOWN_FAULTS):

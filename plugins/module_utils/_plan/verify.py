@@ -73,7 +73,9 @@ def checks(plans, endpoints, answers, frames):
         if "overlay" in plan:
             found.append(fdb_check(name, plan, answer["fdb"]))
             found += table_checks(name, plan, answer)
-        else:
+            if plan["agent"]:
+                found.append(agent_check(name, plan, plans, endpoints, answer))
+        elif "registrations" in plan["expect"]:
             found.append(registration_check(name, plan, answer["registrations"]))
         found += frame_checks(name, plan, answer["copies"]["sent"], endpoints)
     for endpoint in endpoints:
@@ -125,22 +127,53 @@ def fdb_check(name, plan, rows):
     wanted |= {
         default_row(device) for device in plan["overlay"]["vxlans"] if device.get("group") or device.get("remote")
     }
-    learning = {device["name"] for device in plan["overlay"]["vxlans"] if device["learning"]}
+    # Where an agent writes rows that age, agent_check looks at them.
+    learning = {device["name"] for device in plan["overlay"]["vxlans"] if device["learning"] or plan["agent"]}
     seen = {
         seen_row(row) for row in rows if row.get("state") in ("permanent", "static") or row["ifname"] not in learning
     }
+    if adds_groups(plan):
+        seen -= {row for row in seen if row[1].startswith(GROUPS)} - wanted
     detail = [f"missing: {words(r)}" for r in sorted(wanted - seen)] + [
         f"not wanted: {words(r)}" for r in sorted(seen - wanted)
     ]
     return check("FDB row by row", name, len(wanted), len(seen), wanted == seen, detail)
 
 
+GROUPS = ("33:33:ff:", "ff:ff:ff:ff:ff:ff")  # solicited-node multicast, and broadcast
+
+
+def adds_groups(plan):
+    """Whether the agent has destinations of its own for broadcast and multicast MACs, of VTEPs and endpoints that only the
+    registry knows."""
+    return plan["agent"] is not None and plan["agent"]["settings"]["agent"]["groups"] == "true"
+
+
+def agent_check(name, plan, plans, endpoints, answer):
+    """What the agent has put into the kernel, against the endpoints that the inventory lists. Which of them are there depends
+    on who has been asked for; and one that is not listed may be right where the registry is not made from the list."""
+    names = {device["id"]: device["name"] for device in devices(plan)}
+    right = {}  # None of an own endpoint, which needs no entry
+    for one in endpoints:
+        own, dev = one["vtep"] == plan["host"], names.get(one["vni"])
+        right[dev, one["mac"]] = None if own else plans[one["vtep"]]["local"]
+        right.update({(dev, address): None if own else one["mac"] for address in one["addresses"]})
+    aging = [seen_row(row)[:3] for row in answer["fdb"] if row.get("state") not in ("permanent", "static")]
+    seen = sorted([*aging, *map(tuple, answer["neighbors"]["agent"])])
+    if plan["agent"]["settings"]["registry"]["kind"] != "file":
+        right = {**{(dev, key): value for dev, key, value in seen}, **right}
+    wrong = [f"wrong: {key} dev {dev} {value}" for dev, key, value in seen if right.get((dev, key)) != value]
+    return check("agent's entries", name, len(seen), len(seen) - len(wrong), not wrong, wrong)
+
+
 def table_checks(name, plan, answer):
     """Each table against the compiled one, where the variant or the host has rows in it."""
     overlay = plan["overlay"]
     neighbors = [line.split() for line in overlay["neighbors"]["table"].splitlines()]
+    # Without an agent none of its neighbours may be left.
+    permanent = answer["neighbors"]["permanent"] + ([] if plan["agent"] else answer["neighbors"]["agent"])
     pairs = (
-        ("neighbours", {(w[2], w[0], w[4]) for w in neighbors if "lladdr" in w}, answer["neighbors"]["permanent"]),
+        ("neighbours", {(w[2], w[0], w[4]) for w in neighbors if "lladdr" in w}, permanent),
         ("neighbour proxies", {(w[2], w[0]) for w in neighbors if "proxy" in w}, answer["neighbors"]["proxy"]),
         ("routes", set(map(wanted_route, overlay["routes"]["table"].splitlines())), map(seen_route, answer["routes"])),
         ("routing rules", {(r["family"], r["iif"], str(r["table"])) for r in overlay["rules"]}, answer["rules"]),
@@ -268,9 +301,10 @@ def ping_checks(endpoint, answer):
 def copy_checks(endpoint, plans, answers, frames):
     """Each broadcast and each unknown unicast leaves its VTEP as often as the variant says, and reaches each other VTEP
     once, or not at all."""
+    expect = plans[endpoint["vtep"]]["expect"]
     for kind, said in (("broadcast", "broadcast"), ("unknown", "unknown-unicast")):
         key = f"{kind}/{endpoint['vni']}/{endpoint['mac']}"
-        each = plans[endpoint["vtep"]]["expect"]["broadcast_copies"][str(endpoint["vni"])]
+        each = expect.get(f"{kind}_copies", expect["broadcast_copies"])[str(endpoint["vni"])]
         for name, plan in sorted(plans.items()):
             if "overlay" not in plan or endpoint["vni"] not in plan["vnis"] or name not in answers:
                 continue

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run on a VTEP or a service node: count broadcast copies on the underlay with nftables, and read the tables with iproute2
-and vtysh, and a service node's registrations with vxsndctl.
+"""Run on a VTEP, a service node or a host of the registry: count broadcast copies on the underlay with nftables, and read the
+tables with iproute2 and vtysh, and a service node's registrations with vxsndctl.
 
 `node.py start REQUEST` sets the counters, `node.py stop REQUEST` reads everything and removes them. JSON in and out.
 Only other people's tools are used here, so that the proof does not rest on the collection's own code; vxsndctl tells what
@@ -15,6 +15,7 @@ import time
 
 TABLE = "inet vtep_fabric_verify"
 PROTOCOL = "118"  # of the collection's routes
+AGENT = "119"  # of the neighbours that vtep-agent writes
 PROC = pathlib.Path("/proc/sys")
 
 
@@ -96,11 +97,16 @@ def ip(*words):
 
 
 def neighbors(devices):
-    """[dev, address, MAC] of permanent neighbours, and [dev, address] of those that a device answers for."""
-    permanent = map(dict, ip("neigh", "show", "nud", "permanent"))
+    """[dev, address, MAC] of permanent neighbours, those of vtep-agent apart, and [dev, address] of those that a device answers
+    for."""
+    permanent = [row for row in map(dict, ip("neigh", "show", "nud", "permanent")) if row["dev"] in devices]
     proxies = map(dict, [*ip("-4", "neigh", "show", "proxy"), *ip("-6", "neigh", "show", "proxy")])
+    rows = {True: [], False: []}
+    for row in permanent:
+        rows[row.get("protocol") == AGENT].append([row["dev"], row["dst"], row["lladdr"]])
     return {
-        "permanent": [[row["dev"], row["dst"], row["lladdr"]] for row in permanent if row["dev"] in devices],
+        "permanent": rows[False],
+        "agent": rows[True],
         "proxy": [[row["dev"], row["dst"]] for row in proxies if row["dev"] in devices],
     }
 
