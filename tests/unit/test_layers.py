@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "_agent": {"_model", "_kernel", "_service", "_agent"},
     "_ansible": {"_model", "_plan", "_kernel", "_daemons", "_ansible"},
 }
-THIRD_PARTY = {"_kernel": {"pyroute2"}, "_ansible": {"ansible"}}
+THIRD_PARTY = {"_kernel": {"pyroute2"}, "_agent": {"yaml"}, "_ansible": {"ansible"}}
 # Of the layers with I/O, what has none: time and chance come in as arguments, so that tests control both.
 PURE = {f"_vxfld/{name}.py" for name in ("wire", "messages", "auth", "registrations", "service_node", "registrar")}
 PURE |= {f"_agent/{name}.py" for name in ("claims", "directory", "resolver", "bounded", "listing")}
@@ -54,6 +54,7 @@ def test_imports_follow_the_layers(path):
         standard = first in sys.stdlib_module_names
         assert standard or first in THIRD_PARTY.get(layer, set()), f"{path} imports {name}"
         assert first != "pyroute2" or not at_top, f"{path} imports pyroute2 at module level; it costs 180 ms"
+        assert first != "yaml" or not at_top, f"{path} imports yaml at module level; hosts may not have it"
         if layer in ("_model", "_plan") or path.relative_to(UTILS).as_posix() in PURE:
             assert name not in WORLD, f"{path} is pure and imports {name}"
 
