@@ -850,7 +850,7 @@ def dynamic_faults(registry=None, variant=DYNAMIC_ND, hosts=None, **words):
 @pytest.mark.parametrize("count", range(5))
 def test_etcd_decides_by_majority(variant, count):
     hosts = registry_hosts(count)
-    said = {0: "has no hosts; variant", 2: "has 2 hosts; etcd decides by majority, so one less stands as much; take an odd", 4: "has 4 hosts"}
+    said = {0: "has no hosts; variant", 2: "has 2 hosts; etcd decides by majority, so one less", 4: "has 4 hosts"}
     found = dynamic_faults(ETCD, variant, hosts)
     assert len(found) == (count in said)
     assert all(fault.startswith(f"fabric: groups.registry: {said[count]}") for fault in found)

@@ -190,7 +190,15 @@ def test_what_roles_have_left(tmp_path, monkeypatch):
     places = {role: tuple((tmp_path, pattern) for _folder, pattern in told) for role, told in host.INSTALLED.items()}
     monkeypatch.setattr(host, "INSTALLED", places)
     assert host.installed() == {"underlay": [], "vxfld": [], "agent": [], "registry": []}
-    for name in ("ospfv3.json", "sysctl.json", "vxfld.pyz", "vxsnd.service", "vtep-agent.pyz", "given.json", "other.service"):
+    for name in (
+        "ospfv3.json",
+        "sysctl.json",
+        "vxfld.pyz",
+        "vxsnd.service",
+        "vtep-agent.pyz",
+        "given.json",
+        "other.service",
+    ):
         (tmp_path / name).write_text("")
     assert host.installed() == {
         "underlay": [f"{tmp_path}/ospfv3.json"],
