@@ -5,10 +5,12 @@ import errno
 import json
 import socket
 import time
+from itertools import chain
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.neighbor import NeighborResource
-from ansible_collections.vtep.fabric.plugins.module_utils._kernel import rtnl
+from ansible_collections.vtep.fabric.plugins.module_utils._kernel import dynamic_rows, rtnl
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel.dynamic_rows import (
     FDB,
     NEIGHBOR,
@@ -176,7 +178,14 @@ def test_3000_rows_of_both_tables(rows, vx6):
     assert rows.failures() == []
     assert sorted(plain(rows.fdb(vx6))) == [(one, V6) for one in macs]
     assert sorted(plain(rows.neighbors(vx6))) == list(zip(ips, macs))
-    assert len(fdb("vx6")) == 3000
+    pieces = rows.fdb_pieces(vx6)
+    first = next(pieces)
+    rows.append(vx6, GROUP, V6)
+    rest = list(pieces)
+    assert len(rest) > 2 and set(plain(chain(first, *rest))) == {(one, V6) for one in macs}
+    assert rows.absent(vx6, [A, *macs, GROUP, B]) == [A, B]
+    assert rows.absent(vx6, []) == [] and rows.absent(9999, [A]) == [A]
+    assert len(fdb("vx6")) == 3001
 
 
 # Ageing
@@ -197,15 +206,20 @@ def test_since_when_a_row_is_out_of_use(rows, vx4):
     assert used[A] > 0.9 and used[B] < 0.5
 
 
-def test_what_is_in_use_stays_and_the_rest_goes_and_is_told(rows, vx4):
+@pytest.mark.parametrize(
+    "sweep_by",
+    [lambda rows, index: rows.fdb(index, keep=True), lambda rows, index: list(rows.fdb_pieces(index, keep=True))],
+    ids=["at once", "in pieces"],
+)
+def test_what_is_in_use_stays_and_the_rest_goes_and_is_told(rows, vx4, sweep_by):
     """The kernel looks every 10 s; the time that it leaves to rows of this device is 2 s."""
     rows.put([(FDB, vx4, A, V4), (FDB, vx4, B, V4)])
-    seen, gone = set(), []
+    gone = []
     with closing(NeighborWatch()) as watch:
 
         def sweep():
             send("vx4", frame(A))
-            seen.update(key for key, *_more in rows.fdb(vx4, keep=True))
+            sweep_by(rows, vx4)
             gone.extend(event for event in watch.read() if event.family == 7)
             return gone
 
@@ -228,15 +242,19 @@ def test_keeping_neither_brings_back_nor_changes_a_row(rows, vx4):
 def test_kernels_whose_keeping_looks_like_use(rows, vx4, monkeypatch):
     """Before Linux 6.15 NTF_USE sets `used`: what was kept is not kept again for that."""
     kept = []
-    monkeypatch.setattr(rows._reader, "batch", lambda payload: kept.append(payload) or [])
-    rows._keep(vx4, [(A, V4, 1.0, 2, 50.0)])
+    monkeypatch.setattr(rows._writer, "socket", SimpleNamespace(send=kept.append, close=rows._writer.close))
+
+    def keep(*told):
+        monkeypatch.setattr(dynamic_rows, "_dumped", lambda *_: [told])
+        assert rows.fdb(vx4, keep=True) == [row[:4] for row in told]
+
+    keep((A, V4, 1.0, 2, 50.0))
     assert len(kept) == 1, "used since it was written"
     time.sleep(0.2)
-    rows._keep(vx4, [(A, V4, 0.2, 2, 50.2)])
+    keep((A, V4, 0.2, 2, 50.2))
     assert len(kept) == 1, "that was we"
-    rows._keep(vx4, [(A, V4, 0.2, 2, 50.2)])
     time.sleep(0.2)
-    rows._keep(vx4, [(A, V4, 0.1, 2, 50.4), (B, V4, 50.4, 2, 50.4)])
+    keep((A, V4, 0.1, 2, 50.4), (B, V4, 50.4, 2, 50.4))
     assert len(kept) == 2 and A in kept[1] and B not in kept[1]
 
 

@@ -15,6 +15,7 @@ import errno as errnos
 import socket
 import struct
 import time
+from itertools import chain
 
 from .._model.errors import KernelError
 from .._model.values import AGENT_PROTOCOL
@@ -40,7 +41,7 @@ from .ndm import (
     RTM_NEWNEIGH,
     USER_HZ,
 )
-from .table import steady
+from .table import NUMBERS, steady
 
 FDB, NEIGHBOR, NO_FDB, NO_NEIGHBOR = range(4)  # operations are (kind, index, key, value)
 AF_BRIDGE = 7
@@ -59,6 +60,8 @@ _HEADS = {
     )
     for size in FAMILY
 }
+# A dumped neighbour with DST, LLADDR, PROBES, CACHEINFO and PROTOCOL alone: interface, state, two attributes, the last.
+_NEIGHBORS = {80 + size: struct.Struct(f"=20xiH2x4s{size}s4s6s2x28x8s") for size in FAMILY}
 SLACK = 0.02  # seconds by which the kernel's ages, in hundredths, may be off
 
 
@@ -139,7 +142,7 @@ class DynamicRows:
                 continue
             for kind, flags, _seq, start, end in codec.messages(data):
                 errno, words = codec.error(data, start, end, flags) if kind == codec.NLMSG_ERROR else (0, None)
-                op = _operation(data, start + 20, end) if errno else None
+                op = _operation(data, start + 20, end) if errno else None  # None of `_keep`: the row went meanwhile
                 if op and not (op[0] in (NO_FDB, NO_NEIGHBOR) and errno in GONE):
                     told.append((op, errno, words))
 
@@ -152,25 +155,47 @@ class DynamicRows:
         keep: what was used since the last such call gets its time anew, so that the kernel removes what is out of use.
         """
         what = f"fdb of ifindex {index}"
-        rows = steady(what, lambda: self._fdb(index, what))
+        rows = steady(what, lambda: list(chain.from_iterable(_dumped(self._reader, index, what))))
         if keep:
             self._keep(index, rows)
+            self._kept[index] = time.monotonic()
         return [row[:4] for row in rows]
 
-    def _fdb(self, index, what):
-        found = []
-        for data, stride in self._reader.dump(RTM_GETNEIGH, NDMSG.pack(AF_BRIDGE, index, 0, 0, 0), what):
-            layout, heads = _ROWS.get(stride), _HEADS.get(stride)
-            if not layout:
-                found += _walked(data, index)
-                continue
-            for at, row in enumerate(layout.iter_unpack(data)):
-                family, of, state, flags, lladdr, mac, dst_head, dst, cache, used, updated = row
-                if (lladdr, dst_head, cache) != heads:
-                    found += _walked(data[at * stride : (at + 1) * stride], index)
-                elif of == index and family == AF_BRIDGE and _ages(mac, state, flags):
-                    found.append((mac, dst, used / USER_HZ, state, updated / USER_HZ))
-        return found
+    def fdb_pieces(self, index, keep=False):
+        """The same in lists of some hundred rows, by a socket of its own: for a caller who has other things to do in between.
+
+        The kernel counts where it was, from the newest row: when rows come meanwhile, others are told twice; when some go, as
+        many may be left out (by `fdb` as well, since the kernel itself removes rows). See `absent`.
+        """
+        sock = rtnl.Rtnl()
+        try:
+            for rows in _dumped(sock, index, f"fdb of ifindex {index}"):
+                if keep:
+                    self._keep(index, rows)
+                yield [row[:4] for row in rows]
+        except rtnl.Interrupted:
+            pass
+        finally:
+            sock.close()
+        if keep:
+            self._kept[index] = time.monotonic()
+
+    def absent(self, index, macs):
+        """Those of the MACs that a device has no row for, of whatever kind. Exact, unlike a dump."""
+        missing = []
+        head = codec.HEADER.pack(40, RTM_GETNEIGH, codec.NLM_F_REQUEST, 0, 0)
+        body = head[12:] + NDMSG.pack(AF_BRIDGE, index, 0, NTF_SELF, 0) + _LLADDR
+        for at in range(0, len(macs), rtnl.BATCH):
+            some = macs[at : at + rtnl.BATCH]
+            payload = b"".join([head[:8] + number + body + one + _pad(6) for number, one in zip(NUMBERS, some)])
+            for data in self._reader.batch(payload):
+                for kind, flags, seq, start, end in codec.messages(data):
+                    errno, words = codec.error(data, start, end, flags) if kind == codec.NLMSG_ERROR else (0, None)
+                    if errno in GONE:
+                        missing.append(some[seq])
+                    elif errno:
+                        raise KernelError(f"fdb get {some[seq].hex(':')} ifindex {index}", errno, words)
+        return missing
 
     def _keep(self, index, rows):
         """What has no frame since its time began needs no more time. And before Linux 6.15 `used` is not only what frames set,
@@ -189,9 +214,7 @@ class DynamicRows:
                     form = forms[state, len(dst)] = head, _pad(6) + _DST[len(dst)]
                 parts.append(form[0] + mac + form[1] + dst)
         for at in range(0, len(parts), rtnl.BATCH):
-            for _replies in self._reader.batch(b"".join(parts[at : at + rtnl.BATCH])):
-                pass  # of rows that went meanwhile
-        self._kept[index] = time.monotonic()
+            self._writer.socket.send(b"".join(parts[at : at + rtnl.BATCH]))
 
     def neighbors(self, index):
         """(ip, mac, state) of a device's neighbours that count as the agent's: permanent, with its protocol number.
@@ -204,16 +227,16 @@ class DynamicRows:
     def _neighbors(self, index, what):
         body = NDMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + codec.attribute(NDA_IFINDEX, codec.U32.pack(index))
         found = []
-        for data, _stride in self._reader.dump(RTM_GETNEIGH, body, what):
-            for kind, _flags, _seq, start, end in codec.messages(data):
-                if kind != RTM_NEWNEIGH or data.find(MARK, start + BODY, end) < 0:
-                    continue
-                family, of, state, _bits, _type = NDMSG.unpack_from(data, start + 16)
-                given = codec.attributes(data, start + BODY, end)
-                ip = given.get(NDA_DST, b"")
-                ours = codec.number(given.get(NDA_PROTOCOL)) == AGENT_PROTOCOL and state & NUD_PERMANENT
-                if of == index and ours and FAMILY.get(len(ip)) == family:
-                    found.append((ip, given.get(NDA_LLADDR, b""), state))
+        for data, stride in self._reader.dump(RTM_GETNEIGH, body, what):
+            layout = _NEIGHBORS.get(stride)
+            if not layout:
+                found += _neighbors(data, index)
+                continue
+            for at, (of, state, dst, ip, lladdr, mac, mark) in enumerate(layout.iter_unpack(data)):
+                if (dst, lladdr, mark) != (_DST[len(ip)], _LLADDR, MARK):
+                    found += _neighbors(data[at * stride : (at + 1) * stride], index)
+                elif of == index and state & NUD_PERMANENT:
+                    found.append((ip, mac, state))
         return found
 
     # Groups
@@ -285,13 +308,43 @@ def _own(data, index):
             yield mac, given, state, flags
 
 
+def _dumped(sock, index, what):
+    """Lists of rows as of `fdb`, with the seconds since they were updated."""
+    for data, stride in sock.dump(RTM_GETNEIGH, NDMSG.pack(AF_BRIDGE, index, 0, 0, 0), what):
+        layout, heads = _ROWS.get(stride), _HEADS.get(stride)
+        if not layout:
+            yield list(_walked(data, index))
+            continue
+        found = []
+        for at, row in enumerate(layout.iter_unpack(data)):
+            family, of, state, flags, lladdr, mac, dst_head, dst, cache, used, updated = row
+            if (lladdr, dst_head, cache) != heads:
+                found += _walked(data[at * stride : (at + 1) * stride], index)
+            elif of == index and family == AF_BRIDGE and _ages(mac, state, flags):
+                found.append((mac, dst, used / USER_HZ, state, updated / USER_HZ))
+        yield found
+
+
 def _walked(data, index):
-    """The rows of `fdb` in messages of any form."""
+    """The rows of `_dumped` in messages of any form."""
     for mac, given, state, flags in _own(data, index):
         ages = given.get(NDA_CACHEINFO, b"")
         if len(ages) >= 12 and NDA_DST in given and _ages(mac, state, flags):
             _confirmed, used, updated = struct.unpack_from("=III", ages)
             yield mac, given[NDA_DST], used / USER_HZ, state, updated / USER_HZ
+
+
+def _neighbors(data, index):
+    """The rows of `neighbors` in messages of any form."""
+    for kind, _flags, _seq, start, end in codec.messages(data):
+        if kind != RTM_NEWNEIGH or data.find(MARK, start + BODY, end) < 0:
+            continue
+        family, of, state, _bits, _type = NDMSG.unpack_from(data, start + 16)
+        given = codec.attributes(data, start + BODY, end)
+        ip = given.get(NDA_DST, b"")
+        ours = codec.number(given.get(NDA_PROTOCOL)) == AGENT_PROTOCOL and state & NUD_PERMANENT
+        if of == index and ours and FAMILY.get(len(ip)) == family:
+            yield ip, given.get(NDA_LLADDR, b""), state
 
 
 def _group(index, mac, dst, state, flags):
@@ -309,7 +362,9 @@ def _operation(data, start, end):
     if end - start < BODY:
         return None
     kind = codec.HEADER.unpack_from(data, start)[1]
-    family, index, _state, _flags, _type = NDMSG.unpack_from(data, start + 16)
+    family, index, _state, flags, _type = NDMSG.unpack_from(data, start + 16)
+    if flags & NTF_USE:
+        return None
     given = codec.attributes(data, start + BODY, min(end, start + codec.HEADER.unpack_from(data, start)[0]))
     mac, address = given.get(NDA_LLADDR), given.get(NDA_DST)
     if kind == RTM_NEWNEIGH:
