@@ -7,12 +7,9 @@ very code that reads them there.
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
-from ..module_utils._model import daemon as model
-from ..module_utils._model.errors import InputError
 from ..module_utils._vxfld import config
+from . import daemon_settings
+from .daemon_settings import merged
 
 # Upstream's keys, by section. What it does not know it does not mind, but whoever sets it counts on it.
 UPSTREAM = {
@@ -39,10 +36,10 @@ def compose(plan, words, extra, key=None, upstream=False):
     faults = []
     found = {section: dict(rows) for section, rows in plan["settings"].items()}
     if not upstream:
-        found = _merged(found, _places(daemon, key))
+        found = merged(found, _places(daemon, key))
     for section, rows in _given(daemon, words, extra, not upstream, faults):
-        found = _merged(found, {section: rows})
-    texts = {section: {name: _text(value) for name, value in rows.items()} for section, rows in found.items() if rows}
+        found = merged(found, {section: rows})
+    texts = daemon_settings.texts(found)
     if upstream:
         # What the fabric asks for beyond upstream's keys, upstream does as it always does.
         planned = {(section, name) for section, rows in plan["settings"].items() for name in rows}
@@ -64,7 +61,7 @@ def _places(daemon, key):
     run = f"/run/{daemon}"
     common = {"pidfile": f"{run}/{daemon}.pid", "udsfile": f"{run}/{daemon}.sock"}
     if key is not None:
-        common["auth_key_file"] = f"/run/credentials/{daemon}.service/{SECRET}"
+        common["auth_key_file"] = _secret(daemon)
     return {"common": common, daemon: {"statedir": run}}
 
 
@@ -90,18 +87,6 @@ def _given(daemon, words, extra, with_unit, faults):
             yield section, {name: value for name, value in rows.items() if name not in fixed}
 
 
-def _merged(below, above):
-    return {section: {**below.get(section, {}), **above.get(section, {})} for section in {**below, **above}}
-
-
-def _text(value):
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (list, tuple)):
-        return " ".join(map(str, value))
-    return str(value)
-
-
 def _unknown(daemon, texts):
     """What the daemon would only warn of: whoever sets it counts on it."""
     known = {(config.section(daemon, name), name) for name in config.keys(config.KINDS[daemon])}
@@ -115,25 +100,12 @@ def _unknown(daemon, texts):
 
 def _checked(daemon, texts, key):
     """Every fault that the daemon would find."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"{daemon}.conf"
-        if key is not None:
-            (Path(folder) / SECRET).touch(0o600)
-            (Path(folder) / SECRET).write_text(str(key), encoding="utf-8")
-            texts = _merged(texts, {"common": {"auth_key_file": str(Path(folder) / SECRET)}})
-        file.write_text(model.configuration(model.Daemon(daemon, settings=texts)), encoding="utf-8")
-        try:
-            config.load(daemon, str(file))
-        except InputError as error:
-            return [_readable(fault, folder, daemon) for fault in error.faults]
-        return []
+    secrets = {} if key is None else {_secret(daemon): (key, "vxfld_auth_key")}
+    return daemon_settings.judged(daemon, texts, lambda file: config.load(daemon, file), secrets)
 
 
-def _readable(fault, folder, daemon):
-    # No line of the file that is not there yet, and no place of a file that is gone.
-    if fault.startswith(f"{folder}/{daemon}.conf"):
-        fault = f"/etc/{daemon}.conf: {fault.split(': ', 1)[1]}"
-    return fault.replace(f"{folder}/{SECRET}", "vxfld_auth_key")
+def _secret(daemon):
+    return f"/run/credentials/{daemon}.service/{SECRET}"
 
 
 def _for_upstream(texts, planned, key, faults):
