@@ -10,6 +10,7 @@ import time
 from .._model.errors import FabricError
 
 MOST_REFUSED = 100  # entries kept for `vtep-agent status`
+CANCEL = 0.5  # seconds until a source that goes on is told again to end
 
 
 def make(settings, sink, log):
@@ -66,8 +67,10 @@ class Registry:
         source, self.source = self.source, None
         if source is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        while not self._task.done():
+            # Again, since wait_for of Python before 3.12 forgets it when what it waits for comes in the same moment.
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=CANCEL)
         try:
             await (source.close(keep) if source.publishes else source.close())
         except (OSError, FabricError) as error:

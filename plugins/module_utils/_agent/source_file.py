@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import hashlib
 import json
 import math
@@ -23,7 +22,7 @@ from pathlib import Path
 from .._model.errors import KernelError
 from .._service import inotify
 from . import claims
-from .source import Faults, Source
+from .source import Source
 
 LOOK = 5.0  # seconds between two looks without word of a change
 QUIET = 0.5  # seconds without a change, after which a file is whole though nobody has said so
@@ -83,8 +82,11 @@ class FileSource(Source):
             if left <= 0:
                 return
             self._wake.clear()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), left)
+            timer = asyncio.get_running_loop().call_later(left, self._wake.set)
+            try:
+                await self._wake.wait()
+            finally:
+                timer.cancel()
 
     def _again(self, when):
         """Read the file at some time."""
@@ -157,10 +159,9 @@ class FileSource(Source):
     def _take(self, found):
         self._doubt, self._seen = None, found.outside
         if found.digest != self._digest:
-            told = Faults(self)
             for text in found.faults:
-                told.add((self.name, text), f"{self._path}: {text}")
-            told.end()
+                self.sink.fault((self.name, text), f"{self._path}: {text}")
+            self.counters["entries refused"] += len(found.faults)
             self._digest = found.digest
             self.counters["snapshots"] += 1
             self.sink.snapshot(found.claims)

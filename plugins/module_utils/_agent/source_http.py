@@ -9,7 +9,7 @@ import random
 import re
 
 from . import claims, http
-from .source import JITTER, Backoff, Faults, Source
+from .source import JITTER, Backoff, Source
 
 TIMEOUT = 30.0  # seconds for a whole document
 MOST = 64 << 20  # octets: more than 400 000 endpoints
@@ -92,10 +92,9 @@ class HttpSource(Source):
         if digest == known:
             self.counters["unchanged"] += 1
         else:
-            told = Faults(self)
             for text in faults:
-                told.add((self.name, text), f"{self._url}: {text}")
-            told.end()
+                self.sink.fault((self.name, text), f"{self._url}: {text}")
+            self.counters["entries refused"] += len(faults)
             self._digest = digest
             self.counters["snapshots"] += 1
             self.sink.snapshot(found)
