@@ -100,6 +100,7 @@ def answer(directory, device, key):
     """What a row of the key is to have: the VTEP of a MAC, the MAC of an address; None: there is to be none."""
     owner = key if len(key) == 6 else directory.address(device.vni, key)
     claim = owner and directory.mac(device.vni, owner)
-    if claim is None or claim.vtep == device.local or len(claim.vtep) != len(device.local):
+    local = device.local or b""
+    if claim is None or claim.vtep == local or len(claim.vtep) != len(local):
         return None
     return claim.vtep if len(key) == 6 else claim.mac
