@@ -297,7 +297,7 @@ def test_a_row_that_is_too_large_is_not_read_to_its_end():
 @MANY
 @given(st.lists(ENTRIES, max_size=4), st.integers(1, 40), st.booleans(), st.sampled_from([None, 1]))
 @example(["é\U0001f600"], 1, False, None)
-@example([12345], 1, False, None)
+@example([12345, 0.5, 1e30, 1e-30, float("-inf")], 1, False, None)
 def test_a_document_is_read_alike_in_pieces_of_any_size(entries, size, is_ascii, indent):
     data = json.dumps({"version": 1, "endpoints": entries}, ensure_ascii=is_ascii, indent=indent)
     data = data.encode(errors="replace")

@@ -284,7 +284,7 @@ class _Reader:
         while True:
             try:
                 found, end = _json.raw_decode(self._text, self._at)
-                whole = end < len(self._text)  # a number at the end of the text may go on
+                whole = end + 2 < len(self._text)  # what is a number so far may go on with e+5
             except (RecursionError, ValueError):
                 end, whole = None, False
             if whole or not self._more():
