@@ -37,6 +37,7 @@ class World:
         self.dump = None
         self.answered = {}  # (index, key): when a row of it was last sent
         self.asked = {}  # (index, address): when it was last asked for, as far as the resolver can know
+        self.missed = {}  # (index, mac): when a miss of it was last answered
         self.told = set()  # (index, key) of rows of others of which the resolver knows
         self.did = dict.fromkeys(("answers", "folds", "waits", "moves", "ages", "evictions", "takeovers", "losses"), 0)
         self.carry_out(self.resolver.devices(self.devices, self.now))
@@ -204,6 +205,8 @@ class World:
                 assert value == answer(self.directory, self.devices[index], key)
                 self.told.discard((index, key))
                 self.answered[index, key] = self.now
+                if answers:
+                    self.missed[index, key] = self.now
             if kind == NEIGHBOR:
                 self.asked[index, key] = self.now
         self.did["evictions"] += evicted * answers
@@ -242,5 +245,5 @@ class World:
         """No neighbour stays whose MAC's row is gone and that was not asked for."""
         for address, mac in self.kernel.ours(index)[1]:
             if mac not in self.kernel.fdb[index] and self.now - self.answered.get((index, mac), -1e9) >= SETTLE:
-                idle = self.now - self.asked[index, address]
+                idle = self.now - max(self.asked[index, address], self.missed.get((index, mac), -1e9))
                 assert idle < self.resolver.ageing, f"{address.hex()} was asked for {idle} s ago and is still there"

@@ -309,8 +309,8 @@ class Resolver:
         for mac, vtep, idle in fdb:
             row, claim = known.get(mac), claim_of(vni, mac)
             if row is not None and claim is not None and claim.vtep == vtep == row.value:
-                # A miss is a use as well, of which the kernel does not know.
-                row.used = max(now - idle, row.answered)
+                # The kernel does not know of misses, which are uses as well.
+                row.used = max(now - idle, row.used)
             else:
                 self._adopt_fdb(here, mac, claim, vtep, now - idle, now, ops)
         for address, mac in neighbors:
@@ -336,7 +336,7 @@ class Resolver:
             row = _Row(claim.vtep, used, -SETTLE)
             self._fdb.put(index, claim.mac, row)
         else:
-            row.value, row.used = claim.vtep, max(used, row.answered)
+            row.value, row.used = claim.vtep, max(used, row.used)
         if vtep != claim.vtep:
             self.counters["moved"] += 1
             row.answered = now
@@ -351,7 +351,7 @@ class Resolver:
             return
         if mac != claim.mac:
             self.counters["moved"] += 1
-            self._put_neighbor(here, address, claim.mac, now, ops, row.used if row else now)
+            self._put_neighbor(here, address, claim.mac, now, ops)
             return
         if row is None or row.value != mac:
             row = self._keep_neighbor(here, address, _Row(claim.mac, now, -SETTLE))
@@ -369,6 +369,11 @@ class Resolver:
 
     def missing(self, now=None):
         return listing.missing(self._here.values(), self._claim, self._now if now is None else now)
+
+    def macs(self, index):
+        """Of which a device has FDB rows, as far as is known."""
+        here = self._here.get(index)
+        return list(here.fdb) if here else []
 
     def sizes(self, index=None):
         """{table: number of rows}, of all devices or of one."""
@@ -392,8 +397,8 @@ class Resolver:
         self._fdb.put(index, claim.mac, _Row(claim.vtep, now, now))
         ops.append((FDB, index, claim.mac, claim.vtep))
 
-    def _put_neighbor(self, here, address, mac, now, ops, used=None):
-        self._keep_neighbor(here, address, _Row(mac, now if used is None else used, now))
+    def _put_neighbor(self, here, address, mac, now, ops):
+        self._keep_neighbor(here, address, _Row(mac, now, now))
         ops.append((NEIGHBOR, here.device.index, address, mac))
 
     def _keep_neighbor(self, here, address, row):
