@@ -246,8 +246,11 @@ def test_rows_that_were_there_before(lab):
 
 
 def test_one_that_moves_and_one_that_goes(vtep):
-    starts("h1", *H1)
-    starts("h2", *H2)
+    for role in ("h1", "h2"):
+        with inside(role):  # it says something by itself now and then
+            Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
+    starts("h1", H1[0])
+    starts("h2", H2[0])
     reaches("h1", "192.0.2.11")
     vtep.until(lambda found: "192.0.2.10" in found.get("h1", ()) and "192.0.2.11" in found.get("h2", ()))
     # The station of port eth1 turns up behind eth2, known by one frame that is neither ARP nor ND.
@@ -267,7 +270,7 @@ def test_one_that_moves_and_one_that_goes(vtep):
     vtep.until(lambda found: set(found) == {"h2"})
     ip("vtep", "link del eth2")
     vtep.until(lambda found: found == {})
-    assert len(vtep.filenos) == 0 or not vtep.endpoints
+    assert not vtep.filenos
 
 
 def test_the_kernels_filter(vtep):
@@ -414,8 +417,9 @@ def test_normal_use_is_not_limited(vtep):
         ip("h1", f"addr add 192.0.2.{100 + number}/24 dev eth0")
     time.sleep(2.2)
     for number in range(32):
-        assert reaches("h2", f"2001:db8:ff::1:{number:x}")
-        assert reaches("h2", f"192.0.2.{100 + number}")
+        # Detection may still go on, and hosts limit how often they say that nobody listens.
+        assert any(reaches("h2", f"2001:db8:ff::1:{number:x}") for _dummy in range(5))
+        assert any(reaches("h2", f"192.0.2.{100 + number}") for _dummy in range(5))
     with inside("vtep"):
         assert vtep.limit.dropped() == 0
 
