@@ -174,7 +174,7 @@ class Client:
         elif isinstance(error, socket.gaierror):
             words = f"the name is not known: {error.strerror}"
         elif isinstance(error, OSError):
-            words = os.strerror(error.errno) if error.errno else str(error)
+            words = os.strerror(error.errno) if error.errno else str(error) or "the server has ended the connection"
         elif isinstance(error, EOFError):
             words = "the server has ended the connection"
         else:
