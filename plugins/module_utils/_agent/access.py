@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 from .._kernel.bridge_ports import BridgePorts
@@ -32,7 +33,9 @@ class Access:
         self._devices = {}  # {index: resolver.Device} that are served
         self._layout = {}  # {bridge: (VNIs of its served devices, {access port: name})}
         self._just_learned = set()  # (vni, mac) since the last publication
+        self._yielded = set()  # (vni, mac) that other VTEPs have claimed, a moment ago
         self._given = {}  # {(vni, mac): Claim} of endpoints_file
+        self._seen = None  # that file as it was read, from outside
         self._loop = self._timer = self._limiting = None
         self._limit_due = False
         self._last = None  # what was published last
@@ -132,6 +135,21 @@ class Access:
             self.snoop.dropped()
         self.limit_soon()
 
+    def yielded(self, vni, mac):
+        """Another VTEP has claimed an endpoint of this host since."""
+        if not self._yielded:
+            self._loop.call_soon(self._give_up)
+        self._yielded.add((vni, mac))
+
+    def _give_up(self):
+        """The bridge is to look for endpoints elsewhere than where it has learned them."""
+        keys, self._yielded = self._yielded, set()
+        for port, mac, vlan in self.local.places(keys) if self.local else ():
+            try:
+                self._rows.remove(port, mac, vlan)
+            except FabricError as error:
+                self._fault(error)
+
     def _links(self):
         try:
             if self._ports.read():
@@ -182,6 +200,7 @@ class Access:
         if not file:
             return {}
         try:
+            self._seen = _outside(file)
             found, faults = claims.document(Path(file).read_bytes())
         except (OSError, ValueError) as error:
             self._tell(f"endpoints_file: {file}: {getattr(error, 'strerror', None) or error}; it stays as it was")
@@ -189,6 +208,13 @@ class Access:
         for fault in faults:
             self._tell(f"endpoints_file: {file}: {fault}")
         return {(one.vni, one.mac): one for one in found}
+
+    def look(self):
+        """Read endpoints_file again when it has changed."""
+        file = self.settings.endpoints_file
+        if file and _outside(file) != self._seen:
+            self._given = self._read_given()
+            self._publish_soon()
 
     def _publish_soon(self):
         if self._timer is None:
@@ -245,3 +271,12 @@ class Access:
         if self.snoop:
             for name, value in self.snoop.counters.items():
                 yield f"heard_{name}_total", f"ARP and ND on access ports: {name}", "counter", value
+
+
+def _outside(file):
+    """What a file is to those who do not look into it; None when it is not there."""
+    try:
+        found = os.stat(file)  # noqa: PTH116 (as plain as the rest here)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

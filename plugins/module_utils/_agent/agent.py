@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import gc
 import signal
 import sys
 import time
+from pathlib import Path
 
 from .._kernel.dynamic_rows import DynamicRows
 from .._kernel.misses import Misses
@@ -78,6 +78,7 @@ class Agent:
         self._stopping, self._wake = asyncio.Event(), asyncio.Event()
         self.registry = Registry(self.directory, self._follow_soon, self._alarm, self.log)
         self.access = Access(self.settings, self.registry.publish, self.fault, self.log)
+        self.registry.yielded = self.access.yielded
         self._server = control.Server(self.settings.udsfile, Requests(self).handlers(), self.log)
         try:
             self._open()
@@ -101,6 +102,12 @@ class Agent:
             await self._close()
 
     def _open(self):
+        try:
+            Path(self.settings.statedir).mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{self.settings.statedir}: {error.strerror}; write statedir with a place for it"
+            ) from None
         # Listening comes first: what changes while tables are read is told afterwards.
         self._misses, self._neighbors = Misses(), NeighborWatch(own=True)
         self.watch = VxlanWatch()
@@ -134,7 +141,7 @@ class Agent:
 
     def _withdraw(self, index):
         """Remove the rows of a device that are the agent's now, whatever it remembers of them. How many."""
-        fdb = [(NO_FDB, index, row[0], None) for row in self._rows.fdb(index)]
+        fdb = [(NO_FDB, index, row[0], None) for row in _all(self._rows, index, self.resolver.macs(index))]
         neighbors = [(NO_NEIGHBOR, index, row[0], None) for row in self._rows.neighbors(index)]
         self._rows.put(neighbors + fdb)
         self._take_refusals()
@@ -386,15 +393,19 @@ class Agent:
                 self._tell_ready()
             await asyncio.sleep(max(PAUSE, REST * (self.now() - now)) if due else 0)
             left = max(0.0, self._full - self.now()) if self.registry.known else None
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), left)
+            woken = asyncio.ensure_future(self._wake.wait())
+            try:
+                await asyncio.wait([woken], timeout=left)
+            finally:
+                woken.cancel()
 
     async def _look_at(self, index):
         device = self.devices.get(index)
         if device is None:
             return
         try:
-            fdb, neighbors, there, want = await self.beside(lambda: self.tables(index, keep=True))
+            macs = self.resolver.macs(index)
+            fdb, neighbors, there, want = await self.beside(lambda: self.tables(index, macs, keep=True))
         except FabricError:
             if index in self.devices:
                 raise
@@ -407,14 +418,14 @@ class Agent:
         self._take_alarms()
         self.groups.review(device, want, there)
 
-    def tables(self, index, keep=False):
-        """(FDB rows, neighbours, groups that are there, groups that are wanted) of a device, for a thread.
-
-        keep: rows that were used since the last time are to live on.
+    def tables(self, index, macs=(), keep=False):
+        """(FDB rows, neighbours, groups that are there, groups that are wanted) of a device, for a thread. macs: of which there should be
+        rows. keep: rows that were used since the last time are to live on.
         """
         device = self.devices[index]
-        fdb = [row[:3] for row in self._tables.fdb(index, keep)]
+        fdb = [row[:3] for row in _all(self._tables, index, macs, keep)]
         neighbors = [row[:2] for row in self._tables.neighbors(index)]
+        self._tables.failures()  # rows that went before they could be kept
         if not self.settings.groups:
             return fdb, neighbors, self._tables.groups(index) if index in self.groups.ours else {}, {}
         return fdb, neighbors, self._tables.groups(index), wanted(device, self.directory.of_vni(device.vni))
@@ -426,6 +437,7 @@ class Agent:
         self._loop.call_later(HOUSEKEEPING, self._housekeeping)
         now = self.now()
         self.alarms.tick(now)
+        self.access.look()
         if now - self._written < figures.INTERVAL:
             return
         self._written = now
@@ -435,6 +447,13 @@ class Agent:
                 figures.write(self.settings.textfile, figures.text(self))
             except OSError as error:
                 self._alarm("textfile", f"textfile: {self.settings.textfile}: {error.strerror}")
+
+
+def _all(rows, index, macs, keep=False):
+    """The FDB rows of a device. When rows go during a dump, it may leave out others; those are asked for by their MACs."""
+    found = rows.fdb(index, keep)
+    there = {row[0] for row in found}
+    return found + rows.of(index, [mac for mac in macs if mac not in there])
 
 
 def _is_ours(event):

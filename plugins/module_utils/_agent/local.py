@@ -180,6 +180,15 @@ class LocalEndpoints:
     def _macs(self, bridge):
         return {mac for mac, _vlan in self._stations.get(bridge, ())}
 
+    def places(self, keys):
+        """[(port, mac, vlan)] of where the bridges have learned stations: (vni, mac)."""
+        return [
+            (port, mac, vlan)
+            for bridge, (vni, _ports) in self._bridges.items()
+            for (mac, vlan), (port, static) in self._stations.get(bridge, {}).items()
+            if (vni, mac) in keys and not static
+        ]
+
     # --- what others are told
 
     def endpoints(self):

@@ -33,6 +33,7 @@ class Registry:
     def __init__(self, directory, changed, told, log, make=make):
         self.directory = directory
         self.source = None
+        self.yielded = None  # called with (vni, mac) of an endpoint of this host that another VTEP has claimed since
         self.known = False
         self.entries_refused = 0
         self.refused = collections.OrderedDict()  # key: (when, text), latest last
@@ -44,6 +45,8 @@ class Registry:
 
     def start(self, settings):
         self.source = self._make(settings, self, self._log)
+        if self.publishes:
+            self.source.on_yield(self._yielded)
         if self._publication:
             self._publish()
         self._task = asyncio.ensure_future(self._run(self.source))
@@ -114,6 +117,10 @@ class Registry:
     def _publish(self, learned=()):
         if self.publishes:
             self.source.publish(*self._publication, learned)
+
+    def _yielded(self, vni, mac):
+        if self.yielded:
+            self.yielded(vni, mac)
 
     @property
     def publishes(self):

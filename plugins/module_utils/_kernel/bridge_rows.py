@@ -8,7 +8,7 @@ from collections import namedtuple
 
 from .._model.errors import KernelError
 from . import codec, rtnl
-from .ndm import BODY, NDA_LLADDR, NDA_MASTER, NDA_VLAN, NDMSG, RTM_GETNEIGH, RTM_NEWNEIGH
+from .ndm import BODY, NDA_LLADDR, NDA_MASTER, NDA_VLAN, NDMSG, NTF_MASTER, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
 from .table import steady
 
 AF_BRIDGE = 7
@@ -37,6 +37,18 @@ class BridgeRows:
             if error.errno == errnos.ENODEV:
                 return []
             raise
+
+    def remove(self, port, mac, vlan):
+        """Let the bridge forget where a station is. Raises KernelError; what is gone already is as it should be."""
+        body = NDMSG.pack(AF_BRIDGE, port, 0, NTF_MASTER, 0) + codec.attribute(NDA_LLADDR, mac)
+        if vlan:
+            body += codec.attribute(NDA_VLAN, codec.U16.pack(vlan))
+        self._socket = self._socket or rtnl.Rtnl()
+        try:
+            self._socket.request(RTM_DELNEIGH, body, f"fdb delete {mac.hex(':')} of port {port}")
+        except KernelError as error:
+            if error.errno not in (errnos.ENOENT, errnos.ENODEV):
+                raise
 
     def _read(self, port, what):
         self._socket = self._socket or rtnl.Rtnl()

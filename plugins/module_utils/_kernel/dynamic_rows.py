@@ -183,19 +183,28 @@ class DynamicRows:
     def absent(self, index, macs):
         """Those of the MACs that a device has no row for, of whatever kind. Exact, unlike a dump."""
         missing = []
+        for some, data in self._asked(index, macs):
+            for kind, flags, seq, start, end in codec.messages(data):
+                errno, words = codec.error(data, start, end, flags) if kind == codec.NLMSG_ERROR else (0, None)
+                if errno in GONE:
+                    missing.append(some[seq])
+                elif errno:
+                    raise KernelError(f"fdb get {some[seq].hex(':')} ifindex {index}", errno, words)
+        return missing
+
+    def of(self, index, macs):
+        """The rows of `fdb` that are of these MACs. Exact, unlike a dump."""
+        return [row[:4] for _some, data in self._asked(index, macs) for row in _walked(data, index)]
+
+    def _asked(self, index, macs):
+        """(MACs, datagram of answers) of rows that are asked for one by one; a sequence number is the place among the MACs."""
         head = codec.HEADER.pack(40, RTM_GETNEIGH, codec.NLM_F_REQUEST, 0, 0)
         body = head[12:] + NDMSG.pack(AF_BRIDGE, index, 0, NTF_SELF, 0) + _LLADDR
         for at in range(0, len(macs), rtnl.BATCH):
             some = macs[at : at + rtnl.BATCH]
             payload = b"".join([head[:8] + number + body + one + _pad(6) for number, one in zip(NUMBERS, some)])
             for data in self._reader.batch(payload):
-                for kind, flags, seq, start, end in codec.messages(data):
-                    errno, words = codec.error(data, start, end, flags) if kind == codec.NLMSG_ERROR else (0, None)
-                    if errno in GONE:
-                        missing.append(some[seq])
-                    elif errno:
-                        raise KernelError(f"fdb get {some[seq].hex(':')} ifindex {index}", errno, words)
-        return missing
+                yield some, data
 
     def _keep(self, index, rows):
         """What has no frame since its time began needs no more time. And before Linux 6.15 `used` is not only what frames set,
