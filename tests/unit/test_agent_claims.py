@@ -153,6 +153,7 @@ def test_addresses_may_be_left_out():
         ("vtep", "2001:db8::1%eth0", "'2001:db8::1%eth0'"),
         ("vtep", "::ffff:192.0.2.1", "'::ffff:192.0.2.1'"),
         ("vtep", "vtep1", "'vtep1'"),
+        ("vtep", "192.0.2.1" + " " * 300 + "x", "'192.0.2.1  "),
         ("addresses", "10.0.0.1", "'10.0.0.1'"),
         ("addresses", {}, "{}"),
         ("addresses", ["10.0.0.1", None], "None"),

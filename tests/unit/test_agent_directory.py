@@ -248,6 +248,19 @@ def test_grace_is_given_again_to_what_came_back(known):
     assert list(known.of_vni(100)) == [claim(1, 1)]
 
 
+def test_what_comes_back_takes_its_addresses_again(known):
+    newer, older = claim(1, 1, 5, [7]), claim(2, 2, 3, [7])
+    known.snapshot([newer, older], 0)
+    known.snapshot([older], 10, grace=60)
+    assert known.address(100, ip(7)) == mac(2)
+    assert known.conflicts == {}
+    known.changes()
+    known.snapshot([newer, older], 20)
+    assert known.address(100, ip(7)) == mac(1)
+    assert known.conflicts == {(100, ip(7)): [newer, older]}
+    assert sorted(known.changes()) == [(100, mac(1)), (100, mac(2))]
+
+
 def test_a_snapshot_without_grace_ends_it(known):
     known.snapshot([], 10, grace=60)
     known.snapshot([claim(2, 2)], 20)
