@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Role registry on one host: etcd under systemd, locked in, for those who know a password, and what a run changes of it."""
+
+import json
+import re
+import time
+
+import pytest
+from conftest import Lab
+from driver import ROOT
+
+ADDRESS, OTHER = "2001:db8:253::1", "2001:db8:253::2"
+ROOT_PASSWORD, PASSWORD = "never-to-be-seen-root", "never-to-be-seen-0123"
+EXPOSURE = 1.5  # at most, by systemd-analyze security
+UNIT, FILES, DATA = "vtep-registry", "/etc/vtep.fabric/vtep-registry", "/var/lib/private/vtep-registry"
+RUN, AUTH = "Run etcd", "Have it ask for passwords"
+
+HOSTS = {
+    "all": {"vars": {"ansible_connection": "vtep.fabric.nspawn", "ansible_python_interpreter": "/usr/bin/python3"}},
+    "lab": {
+        "hosts": {
+            "reg1": {
+                "lab_links": [{"name": "eth0", "to": "underlay", "mtu": 1600,
+                               "addresses": [f"{ADDRESS}/64", f"{OTHER}/64"]}],
+            },
+        },
+    },
+    "registry": {"hosts": {"reg1": None}},
+}  # fmt: skip
+PLAY = [{"hosts": "registry", "gather_facts": False, "roles": ["vtep.fabric.registry"], "post_tasks": [
+    {"name": "Show", "ansible.builtin.debug": {"msg": "{{ registry_ca_certificate | default('none') }}"}},
+]}]  # fmt: skip
+
+
+def plan(address=ADDRESS, prefix="/vtep.fabric"):
+    return {"registry": {"members": [{"name": "reg1", "address": address}], "self": "reg1", "prefix": prefix}}
+
+
+class Host(Lab):
+    """The host, on the image of a suite."""
+
+    def __init__(self, directory, suite):
+        super().__init__(directory, HOSTS)
+        self.suite = suite
+        self.said = ""
+
+    def command(self, program, *arguments):
+        return super().command(program, "-e", f"lab_suite={self.suite}", *arguments)
+
+    def role(self, *arguments, fails=False, **words):
+        """Run the role; {task: diff} of what changed."""
+        playbook, given, record = (self.directory / name for name in ("registry.json", "words.json", "record.json"))
+        playbook.write_text(json.dumps(PLAY))
+        passwords = {"registry_root_password": ROOT_PASSWORD, "registry_password": PASSWORD}
+        given.write_text(json.dumps({"preflight_plan": plan(), **passwords, **words}))
+        callback = {"ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "callback_plugins"),
+                    "ANSIBLE_CALLBACKS_ENABLED": "record", "RECORD_FILE": str(record)}  # fmt: skip
+        self.said = self.playbook(str(playbook), "-e", f"@{given}", "--diff", *arguments, fails=fails, **callback)
+        tasks = json.loads(record.read_text())["tasks"]
+        return {
+            task["name"].split(" : ")[-1]: result["diff"]
+            for task in tasks
+            for result in task["hosts"].values()
+            if result["changed"]
+        }
+
+    def predicted(self, **words):
+        """Run the role in check mode and then really: both tell the same."""
+        before = self.everything()
+        found = self.role("--check", **words)
+        assert self.everything() == before, "a dry run changed the host"
+        done = self.role(**words)
+        # Of a directory that is not there yet the module of files tells only afterwards which mode it had.
+        assert set(done) == set(found)
+        assert [(done.get(task), task) for task in (RUN, AUTH)] == [(found.get(task), task) for task in (RUN, AUTH)]
+        return done
+
+    def on(self, script):
+        return self.run("reg1", "sh", "-ec", script)
+
+    def everything(self):
+        """Of what the role makes, all files but etcd's own, and since when etcd runs."""
+        found = "find /etc/vtep* /etc/systemd/system -printf '%p %T@ %m\\n' 2>/dev/null || true; ls /var/lib/private"
+        return self.on(f"{found}; systemctl show -P ActiveState -P InvocationID {UNIT}")
+
+    def etcdctl(self, words, name="vtep", password=PASSWORD, more="", address=ADDRESS):
+        """(exit code, what it says), as an agent asks: over the network."""
+        user = f"ETCDCTL_USER={name} ETCDCTL_PASSWORD={password}" if name else ""
+        return self.on(
+            f"{user} ETCDCTL_API=3 etcdctl --endpoints 'https://[{address}]:2379' --cacert {FILES}/ca {more} {words} 2>&1"
+            " && echo rc=0 || echo rc=1"
+        )
+
+    def invocation(self):
+        return self.on(f"systemctl show -P InvocationID {UNIT}")
+
+    def certificate(self):
+        return self.on(f"openssl x509 -in {FILES}/cert -noout -serial -ext subjectAltName")
+
+
+@pytest.fixture(scope="module", params=["trixie", "bookworm"])
+def bare(tmp_path_factory, request):
+    lab = Host(tmp_path_factory.mktemp("registry"), request.param)
+    try:
+        lab.up()
+        yield lab
+    finally:
+        lab.down()
+
+
+@pytest.fixture
+def host(bare):
+    """The host, with etcd at work."""
+    bare.role()
+    return bare
+
+
+def test_a_bare_host_is_predicted_and_a_second_run_changes_nothing(bare):
+    assert bare.on("systemctl is-active etcd || true; systemctl is-enabled etcd || true").split() == [
+        "inactive",
+        "disabled",
+    ]
+    done = bare.predicted()
+    assert set(done) == {"Make the directory of the CA", "Make the CA", RUN, AUTH}
+    assert done[RUN]["after"].splitlines()[-1] == f"{UNIT}.service: enabled, active"
+    assert "BEGIN CERTIFICATE" in bare.said, "the fact for those who ask the registry"
+    assert bare.on("ls /etc/systemd/system | grep vtep").split() == [f"{UNIT}.service"]
+    before = bare.everything()
+    assert bare.role() == {}
+    assert bare.role("--check") == {}
+    assert bare.everything() == before
+
+
+def test_etcd_is_locked_in(host):
+    said = host.on(f"systemd-analyze security --no-pager {UNIT}.service")
+    exposure = float(re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)[1])
+    assert exposure <= EXPOSURE, f"on {host.suite} it is exposed by {exposure}:\n{said}"
+    said = host.on(f"systemd-analyze verify {UNIT}.service 2>&1 || true")
+    assert [line for line in said.splitlines() if "vtep" in line] == []
+    status = host.on(f"cat /proc/$(systemctl show -P MainPID {UNIT})/status")
+    for kind in ("Prm", "Eff", "Bnd", "Amb"):
+        assert re.search(rf"Cap{kind}:\s*0+\n", status), status
+    assert "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status
+    assert set(re.search(r"Uid:\s*(.*)", status)[1].split()) != {"0"}
+
+
+def test_who_may_do_what(host):
+    assert "rc=0" in host.etcdctl("put /vtep.fabric/endpoints/x y")
+    assert "/vtep.fabric/endpoints/x" in host.etcdctl("get --prefix /vtep.fabric/ --keys-only")
+    for words in (
+        "put /vtep.fabricated y",
+        "put /other y",
+        "get /other",
+        "get --prefix /vtep",
+        "user list",
+        "del --prefix /",
+    ):
+        assert "permission denied" in host.etcdctl(words), words
+    assert "authentication failed" in host.etcdctl("get /vtep.fabric/", password="wrong")
+    assert "user name is empty" in host.etcdctl("get /vtep.fabric/", name="")
+    assert "rc=0" in host.etcdctl("user list", name="root", password=ROOT_PASSWORD)
+
+
+def test_tls_or_nothing(host):
+    client = "import socket, ssl; s = socket.create_connection(('{0}', {1}), 5); {2}"
+    ask = "s.sendall(b'GET /version HTTP/1.0\\r\\n\\r\\n'); print(s.recv(999))"
+    plain = host.on(f'python3 -c "{client.format(ADDRESS, 2379, ask)}" 2>&1 || true')
+    assert "etcdserver" not in plain and ("b''" in plain or "400 Bad Request" in plain or "ConnectionReset" in plain), (
+        plain
+    )
+    trusted = f"c = ssl.create_default_context(cafile='{FILES}/ca'); s = c.wrap_socket(s, server_hostname='{ADDRESS}')"
+    assert "etcdserver" in host.on(f'python3 -c "{client.format(ADDRESS, 2379, f"{trusted}; {ask}")}"')
+    # Members believe members only: without a certificate of the CA there is no connection between them.
+    refused = host.on(f'python3 -c "{client.format(ADDRESS, 2380, f"{trusted}; {ask}")}" 2>&1 || true')
+    assert re.search("(?i)certificate.required|bad.certificate", refused), refused
+    stranger = host.on(f"etcdctl --endpoints 'https://[{ADDRESS}]:2379' get x 2>&1 || true")
+    assert "unknown authority" in stranger
+    assert "127.0.0.1" not in host.on("ss -Hltn"), "nothing else listens"
+
+
+def test_the_data_outlive_a_restart_and_a_crash(host):
+    host.etcdctl("put /vtep.fabric/kept 1")
+    host.on(f"systemctl restart {UNIT}")
+    assert "kept" in host.etcdctl("get /vtep.fabric/kept")
+    host.on(
+        f"kill -9 $(systemctl show -P MainPID {UNIT}); sleep 1; until systemctl -q is-active {UNIT}; do sleep 0.2; done"
+    )
+    assert "kept" in host.etcdctl("get /vtep.fabric/kept")
+    assert host.role() == {}
+
+
+def test_what_is_dead_or_not_enabled_is_a_change(host):
+    host.on(f"systemctl stop {UNIT}")
+    done = host.predicted()
+    assert set(done) == {RUN} and done[RUN]["before"] == f"{UNIT}.service: enabled, inactive\n"
+
+
+def test_nobody_sees_passwords_and_keys(host):
+    host.role("-vvvvv", registry_password=f"{PASSWORD}-new")
+    said = host.said
+    host.role("-vvvvv")
+    said += host.said
+    assert "user passwd vtep" in said
+    key = host.on(f"sed -n 2p {FILES}/key").strip()
+    assert ROOT_PASSWORD not in said and PASSWORD not in said and key not in said and "PRIVATE KEY" not in said
+    kept = host.on(f"find {FILES} /etc/vtep.fabric/registry-ca -type f -printf '%m %u %p\\n'")
+    assert {line.split()[0] for line in kept.splitlines() if "/key" in line} == {"600"}
+    assert host.on("stat -c %a /etc/vtep.fabric").strip() == "700"
+    pid = f"$(systemctl show -P MainPID {UNIT})"
+    assert "never-to-be-seen" not in host.on(
+        f"cat /etc/vtep-registry.conf; systemctl cat {UNIT}; journalctl -o cat; tr '\\0' ' ' </proc/{pid}/environ"
+    )
+
+
+def test_a_new_password_is_told_to_etcd_without_a_restart(host):
+    before = host.invocation()
+    done = host.predicted(registry_password="another-one")
+    assert set(done) == {AUTH} and "user vtep (new password)" in done[AUTH]["after"]
+    assert "rc=0" in host.etcdctl("get /vtep.fabric/", password="another-one")
+    assert "authentication failed" in host.etcdctl("get /vtep.fabric/")
+    assert host.invocation() == before
+    host.role()
+    host.role(registry_root_password="not-roots", fails=True)
+    assert "root_password: is not that of etcd's user root" in host.said
+
+
+def test_what_others_gave_the_user_is_taken_away(host):
+    for words in ("role grant-permission vtep readwrite --from-key=true /a", "role grant-permission vtep read /secret",
+                  "user grant-role vtep root", "role add guests"):  # fmt: skip
+        assert "rc=0" in host.etcdctl(words, name="root", password=ROOT_PASSWORD), words
+    assert "rc=0" in host.etcdctl("put /other y")
+    done = host.predicted()
+    assert set(done) == {AUTH}
+    assert "permission denied" in host.etcdctl("put /other y") and "permission denied" in host.etcdctl("get /secret")
+    assert "guests" in host.etcdctl("role list", name="root", password=ROOT_PASSWORD)
+
+
+def test_a_certificate_is_renewed_before_it_ends(host):
+    first, ca = host.certificate(), host.on("cat /etc/vtep.fabric/registry-ca/certificate")
+    done = host.predicted(registry_renew_days=729)
+    assert done == {}, "it has 730 days"
+    done = host.predicted(registry_renew_days=731, registry_certificate_days=1000)
+    assert set(done) == {RUN} and "secret cert (new)" in done[RUN]["after"]
+    assert done[RUN]["after"].endswith(f"{UNIT}.service: enabled, active, restarted\n")
+    assert host.certificate() != first
+    assert host.on("cat /etc/vtep.fabric/registry-ca/certificate") == ca
+    assert "rc=0" in host.etcdctl("get /vtep.fabric/")
+    done = host.predicted(registry_certificate_days=7299)
+    assert set(done) == {"Renew the certificate of the CA, not its key", RUN}, "signed for longer than the CA's own"
+    assert "rc=0" in host.etcdctl("get /vtep.fabric/")
+
+
+def test_a_certificate_is_renewed_when_the_address_changes(host):
+    host.etcdctl("put /vtep.fabric/kept 1")
+    moved = {"preflight_plan": plan(OTHER)}
+    before = host.everything()
+    host.role(fails=True, **moved)
+    assert "etcd has to be told of that first" in host.said and host.everything() == before
+    done = host.predicted(registry_members_changed=True, **moved)
+    assert set(done) == {RUN} and "secret cert (new)" in done[RUN]["after"]
+    assert OTHER in host.certificate().lower().replace(":0:0:0:0:", "::").replace("db8:253::2", "db8:253::2")
+    assert "kept" in host.etcdctl("get /vtep.fabric/kept", address=OTHER)
+    assert host.role(**moved) == {}
+    host.role(registry_members_changed=True)
+
+
+def test_certificates_of_the_user(host):
+    made = {word: host.on(f"cat {FILES}/{word}") for word in ("ca", "cert", "key")}
+    own = {f"registry_{word}": text for word, text in made.items()}
+    assert host.role(**own) == {}, "the same"
+    host.role(fails=True, registry_ca=made["ca"])
+    assert "give all three, or none" in host.said
+
+
+def test_a_registry_that_lost_its_data_waits_for_a_run(host):
+    """Else it would begin anew, and open to everybody."""
+    host.on(f"systemctl stop {UNIT}; rm -r {DATA}/member; ! systemctl start {UNIT}")
+    done = host.predicted()
+    assert set(done) == {RUN, AUTH}
+    assert "user name is empty" in host.etcdctl("get /vtep.fabric/", name="")
+    assert "rc=0" in host.etcdctl("get /vtep.fabric/")
+
+
+def test_until_it_asks_for_passwords_only_root_reaches_it(host):
+    """A first run that breaks off in between leaves it closed, and the next one opens it."""
+    host.on(f"systemctl stop {UNIT}; rm -r {DATA}/member; mv /usr/bin/etcdctl /usr/bin/etcdctl.away")
+    host.on("printf '#!/bin/sh\\necho Error: broken >&2; exit 1\\n' >/usr/bin/etcdctl; chmod +x /usr/bin/etcdctl")
+    host.role(fails=True)
+    host.on("mv /usr/bin/etcdctl.away /usr/bin/etcdctl")
+    assert "2379" not in host.on("ss -Hltn")
+    host.on(f"systemctl restart {UNIT}")
+    assert "2379" not in host.on("ss -Hltn")
+    done = host.predicted()
+    assert set(done) == {AUTH}
+    assert "user name is empty" in host.etcdctl("get /vtep.fabric/", name="")
+
+
+def test_packages_are_predicted_where_they_are_missing(host):
+    host.on("mv /usr/bin/etcdctl /usr/bin/etcdctl.away")
+    assert set(host.role("--check")) == {"Install the packages", AUTH}
+    assert "etcd-client" in host.said
+    host.on("mv /usr/bin/etcdctl.away /usr/bin/etcdctl")
+
+
+def test_wrong_words_are_told_before_the_first_change(host):
+    before = host.everything()
+    for words, said in (
+        ({"registry_password": ROOT_PASSWORD}, "needs both, and not the same"),
+        ({"registry_password": "with blanks in it"}, "password: is empty, longer than 256"),
+        ({"registry_quota": "much"}, "registry_quota"),
+    ):
+        host.role(fails=True, **words)
+        assert said in host.said
+    assert host.everything() == before
+
+
+def test_the_removal_leaves_nothing(host):
+    host.etcdctl("put /vtep.fabric/kept 1")
+    kept = {"registry_state": "absent", "registry_keep_data": True}
+    assert set(host.predicted(**kept)) == {"Stop etcd, and remove its unit, settings and certificates",
+                                           "Remove the CA, the data and what a first start may have left"}  # fmt: skip
+    assert host.on(f"ls {DATA}").split() == ["member"]
+    host.role()
+    assert "kept" in host.etcdctl("get /vtep.fabric/kept")
+    host.predicted(registry_state="absent")
+    places = f"/etc/vtep* /var/lib/vtep* /run/vtep* {DATA} /etc/systemd/system/*vtep* /run/credentials/vtep*"
+    assert host.on(f"ls -d {places} 2>/dev/null || true") == ""
+    assert host.on("ss -Hltn") == ""
+    assert host.role(registry_state="absent") == {}
+    time.sleep(0.1)
+    assert host.on("systemctl --failed --plain --no-legend") == ""
