@@ -19,7 +19,7 @@ import stat
 import time
 from pathlib import Path
 
-from .._model.errors import KernelError
+from .._model.errors import FabricError
 from .._service import inotify
 from . import claims
 from .source import Source
@@ -110,7 +110,7 @@ class FileSource(Source):
             for old in set(self._watches) - set(watches):
                 self._inotify.forget(old)
             self._watches, blind = watches, None
-        except KernelError as error:
+        except FabricError as error:
             self._watches, blind = {}, str(error)
         if blind and blind != self._blind:
             self.log.warning("registry %s: changes are seen within %g s only: %s", self._path, LOOK, blind)

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno as errnos
 import os
 import struct
 from collections import namedtuple
 
-from .._model.errors import KernelError
+from .._model.errors import KernelError, MissingError
 
 # sys/inotify.h
 IN_MODIFY, IN_ATTRIB, IN_CLOSE_WRITE, IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE = (
@@ -34,13 +33,19 @@ Event = namedtuple("Event", "watch mask name")  # name: in the directory, as byt
 
 
 class Inotify:
-    """`fileno` becomes readable when there is something to read. Raises KernelError."""
+    """`fileno` becomes readable when there is something to read. Raises KernelError, and MissingError when it is made."""
 
     def __init__(self):
-        self._libc = ctypes.CDLL(None, use_errno=True)
+        try:
+            import ctypes
+
+            self._libc, self._errno = ctypes.CDLL(None, use_errno=True), ctypes.get_errno
+        except (ImportError, MemoryError, OSError) as error:
+            # Older ones need memory that is written and executed, which services are denied.
+            raise MissingError(f"Python cannot call the C library ({error})", "a newer libffi and Python") from None
         self._file = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._file < 0:
-            raise _error("inotify")
+            raise self._error("inotify")
 
     def close(self):
         if self._file >= 0:
@@ -52,9 +57,9 @@ class Inotify:
 
     def watch(self, directory):
         """Listen to a directory too; the number of the watch, which is the same for the same directory."""
-        found = self._libc.inotify_add_watch(self._file, os.fsencode(directory), ctypes.c_uint32(WANTED | IN_ONLYDIR))
+        found = self._libc.inotify_add_watch(self._file, os.fsencode(directory), WANTED | IN_ONLYDIR)
         if found < 0:
-            raise _error(f"watch {directory}")
+            raise self._error(f"watch {directory}")
         return found
 
     def forget(self, watch):
@@ -72,6 +77,14 @@ class Inotify:
                     break
         return found
 
+    def _error(self, what):
+        errno = self._errno()
+        if errno == errnos.EMFILE:
+            return KernelError(what, errno, "too many inotify instances of this user (fs.inotify.max_user_instances)")
+        if errno == errnos.ENOSPC:
+            return KernelError(what, errno, "too many inotify watches of this user (fs.inotify.max_user_watches)")
+        return KernelError(what, errno)
+
 
 def events(data):
     at = 0
@@ -79,12 +92,3 @@ def events(data):
         watch, mask, _cookie, length = EVENT.unpack_from(data, at)
         at += EVENT.size + length
         yield Event(watch, mask, data[at - length : at].rstrip(b"\0"))
-
-
-def _error(what):
-    errno = ctypes.get_errno()
-    if errno == errnos.EMFILE:
-        return KernelError(what, errno, "the user has too many inotify instances (fs.inotify.max_user_instances)")
-    if errno == errnos.ENOSPC:
-        return KernelError(what, errno, "the user has too many inotify watches (fs.inotify.max_user_watches)")
-    return KernelError(what, errno)
