@@ -207,7 +207,7 @@ class Directory:
         claim = one.claims[old.mac] = Claim(old.vni, old.mac, old.vtep, old.addresses, order)
         for packed in old.addresses:
             if type(one.addresses[packed]) is _Shared:
-                self._gain(vni, one, packed, old.mac, self._rank(claim), now)
+                self._gain(one, packed, claim, now)
 
     def _set(self, vni, one, mac, claims, now):
         before = self.mac(vni, mac)
@@ -222,27 +222,28 @@ class Directory:
             self._count -= one.claims.pop(mac, None) is not None
         if before is None or after is None or before[2:4] != after[2:4]:
             self._changed[vni, mac] = None
-        if before and before.addresses:
+        if before and (after is None or before.addresses != after.addresses):
             for packed in set(before.addresses).difference(after.addresses if after else ()):
                 self._lose(vni, one, packed, mac, now)
-        if after and after.addresses:
-            rank = self._rank(after)
-            for packed in after.addresses:
-                self._gain(vni, one, packed, after.mac, rank, now)
-        self._judge((vni, mac), len(claims) > 1 and self._rank(claims[1])[0], now)
+        for packed in after.addresses if after else ():
+            if one.addresses.get(packed) != mac:
+                self._gain(one, packed, after, now)
+        if len(claims) > 1 or self._conflicts:
+            self._judge((vni, mac), len(claims) > 1 and self._rank(claims[1])[0], now)
         if not one.claims:
             del self._vnis[vni]
 
-    def _gain(self, vni, one, packed, mac, rank, now):
+    def _gain(self, one, packed, claim, now):
+        """The claim counts and has the address, or has it still and is of another rank."""
         found = one.addresses.get(packed)
         if found is None:
-            one.addresses[packed] = mac
-        elif type(found) is _Shared or found != mac:
-            if type(found) is not _Shared:
-                found = one.addresses[packed] = _Shared(found, self._rank(self.mac(vni, found)))
-            before = found.owner
-            found.put(mac, rank)
-            self._settle(vni, packed, found, before, now)
+            one.addresses[packed] = claim.mac
+            return
+        if type(found) is not _Shared:
+            found = one.addresses[packed] = _Shared(found, self._rank(self.mac(claim.vni, found)))
+        before = found.owner
+        found.put(claim.mac, self._rank(claim))
+        self._settle(claim.vni, packed, found, before, now)
 
     def _lose(self, vni, one, packed, mac, now):
         found = one.addresses[packed]
