@@ -136,7 +136,7 @@ _value:
           description: What the fabric's keys begin with.
           type: str
         username:
-          description: Whom the agents ask as. Null where they ask another etcd, given by its URLs.
+          description: Whom the agents ask as.
           type: str
     access:
       description: Bridges and access ports. Only VTEPs have it.

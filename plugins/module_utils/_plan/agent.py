@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 
 from .._model import values
+from .._model.registry import USERNAME
 from . import overlay
 
 PORT = 2379  # where etcd's clients reach it
@@ -142,5 +143,5 @@ def compile_registry_node(fabric, node):
         "members": [{"name": one.host, "address": fabric.local(one)} for one in fabric.registry_nodes.values()],
         "self": node.host,
         "prefix": fabric.registry.prefix,
-        "username": fabric.registry.user,
+        "username": fabric.registry.username or USERNAME,
     }
