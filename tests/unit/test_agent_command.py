@@ -47,30 +47,31 @@ def asked(tmp_path):
     def answers(name, result):
         def handler(arguments):
             heard.append((name, arguments))
-            if isinstance(result, Exception):
-                raise result
             return result
 
         return handler
+
+    ended = asyncio.Event()
 
     async def serve():
         handlers = {"status": STATUS, "entries": ENTRIES, "misses": MISSES, "metrics": "a 1\n",
                     "why": {"address": IP, "sentences": ["One."], "vnis": [{"vni": 100, "sentences": ["Two."]}]}}  # fmt: skip
         server = control.Server(path, {name: answers(name, result) for name, result in handlers.items()})
-        server.handlers["refuse"] = answers("refuse", InputError("no"))
         await server.start()
         ready.set()
+        await ended.wait()
+        server.close()
+        await asyncio.sleep(0.05)  # for the last answer's end
 
     def run():
-        asyncio.set_event_loop(loop)
-        loop.create_task(serve())
-        loop.run_forever()
+        loop.run_until_complete(serve())
+        loop.close()
 
     thread = threading.Thread(target=run)
     thread.start()
     ready.wait(5)
     yield SimpleNamespace(path=path, heard=heard)
-    loop.call_soon_threadsafe(loop.stop)
+    loop.call_soon_threadsafe(ended.set)
     thread.join(5)
 
 
