@@ -36,14 +36,12 @@ verify: ## prove VARIANT on the running lab with packets
 teardown: ## remove from the lab's hosts all that the collection made
 	$(PLAY) playbooks/teardown.yml
 
+# Two lanes, since tests in the lab mostly wait.
 test: lint ## everything that CI runs
 	$(MAKE) --no-print-directory -j2 --output-sync=line unit beside
-	$(MAKE) --no-print-directory molecule
 
-# What runs beside the tests, of which many wait.
 beside:
-	$(MAKE) --no-print-directory sanity
-	$(MAKE) --no-print-directory build
+	for target in sanity build molecule; do $(MAKE) --no-print-directory $$target || exit; done
 
 images: ## the lab images of all suites, about a minute each unless they are cached
 	$(RUN) ansible-playbook playbooks/lab_images.yml

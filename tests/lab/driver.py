@@ -142,6 +142,15 @@ class Broadcasts:
             self.twice[host] = len(heard) - len(numbers)
 
 
+def waited(look, seconds):
+    """How long it took until look() is true; fails after so many seconds."""
+    start = time.monotonic()
+    while not look():
+        assert time.monotonic() < start + seconds, f"not within {seconds} s"
+        time.sleep(0.05)
+    return time.monotonic() - start
+
+
 def surprises(done, predicted):
     """What a run changed otherwise than predicted, line by line. Left out are a bridge's MAC address, which is the lowest of its
     ports', and rows that a device made anew has learned from the pings before its own are set."""

@@ -7,7 +7,7 @@ import json
 import time
 
 import pytest
-from driver import ROOT, Broadcasts, Fabric, Ping, surprises
+from driver import ROOT, Broadcasts, Fabric, Ping, surprises, waited
 
 VTEPS, SERVICE_NODES, ENDPOINTS = ("s1", "s2", "s3"), ("sn1", "sn2"), ("h1", "h2", "h3", "h4")
 S3 = {6: "2001:db8:3::1", 4: "203.0.113.3"}
@@ -56,15 +56,6 @@ def fabric(tmp_path_factory):
         yield fabric
     finally:
         fabric.play("playbooks/lab_down.yml")
-
-
-def waited(look, seconds):
-    """How long it took until look() is true; fails after so many seconds."""
-    start = time.monotonic()
-    while not look():
-        assert time.monotonic() < start + seconds, f"not within {seconds} s"
-        time.sleep(0.05)
-    return time.monotonic() - start
 
 
 @pytest.mark.parametrize(
@@ -153,7 +144,15 @@ def test_hrep_becomes_a_static_list_and_back(fabric):
     assert all(
         "203.0.113.9" not in fabric.run(host, "ip addr; vtysh -c 'show running-config'") for host in SERVICE_NODES
     )
-    fabric.site("vxfld-snr")
+
+
+def test_hrep_becomes_a_dynamic_variant_and_that_becomes_snr(fabric):
+    """The daemons of both kinds take each other's place."""
+    fabric.site("vxfld-hrep")
+    for variant in ("unicast-dynamic-nd", "vxfld-snr", "unicast-dynamic-l2", "vxfld-snr"):
+        predicted = fabric.site(variant, "--check")
+        assert surprises(fabric.site(variant), predicted) == []
+        fabric.verify(variant)
 
 
 # From here on vxfld-snr over IPv6.
