@@ -213,6 +213,19 @@ def test_rows_of_bridges_vxlan_devices_and_neighbours():
         assert watch.lost == every.lost == 0
 
 
+def test_rows_that_others_make_are_told_without_those_that_age():
+    device(VX4)
+    with closing(NeighborWatch(own=True, ageing=False)) as watch:
+        sh("bridge fdb add 50:54:33:00:00:01 dev vx0 dst 192.0.2.2 self dynamic")
+        assert watch.read() == []
+        sh("bridge fdb replace 50:54:33:00:00:01 dev vx0 dst 192.0.2.2 self permanent")
+        assert [(event.gone, event.state) for event in watch.read()] == [(False, 0xC0)]
+        sh("bridge fdb add 50:54:33:00:00:02 dev vx0 dst 192.0.2.2 self dynamic extern_learn")
+        assert [(event.gone, event.flags & 0x10) for event in watch.read()] == [(False, 0x10)]
+        sh("bridge fdb del 50:54:33:00:00:01 dev vx0 self")
+        assert [event.gone for event in watch.read()] == [True]
+
+
 @pytest.mark.parametrize("size", [27, 28, 40])
 def test_the_vlan_and_messages_that_are_cut_off(size):
     body = NDMSG.pack(7, 7, 2, 0, 0) + codec.attribute(2, A) + codec.attribute(5, codec.U16.pack(12))

@@ -35,6 +35,7 @@ HOUSEKEEPING = 1.0
 REST = 20  # looks at tables are followed by so many times the time that they took without one
 PAUSE = 0.05  # and at least by this
 SWITCH = 0.0002  # seconds after which a thread that works beside the loop lets it go on
+MISSES = 1000  # that are answered in one go
 MANY = 1000  # changes of the directory, after which what there is will be there for long
 
 AF_BRIDGE = 7
@@ -109,7 +110,7 @@ class Agent:
                 f"{self.settings.statedir}: {error.strerror}; write statedir with a place for it"
             ) from None
         # Listening comes first: what changes while tables are read is told afterwards.
-        self._misses, self._neighbors = Misses(), NeighborWatch(own=True)
+        self._misses, self._neighbors = Misses(), NeighborWatch(own=True, ageing=False)
         self.watch = VxlanWatch()
         self._rows, self._tables = DynamicRows(), DynamicRows()  # two, since tables are read beside the loop
         self.groups = Groups(self._rows, self.settings.statedir, self.log)
@@ -281,11 +282,14 @@ class Agent:
     # Misses and other changes of the kernel's tables
 
     def _missed(self):
-        began, lost = time.monotonic(), self._misses.lost
-        ops = self.resolver.misses(self._misses.read(), began)
-        if ops:
-            self._write(ops)
-            self.latency.observe(time.monotonic() - began, len(ops))
+        lost = self._misses.lost
+        # Mostly there is one alone, which is not to wait until it is known that there are no more.
+        for most in (1, MISSES):
+            began = time.monotonic()
+            ops = self.resolver.misses(self._misses.read(most), began)
+            if ops:
+                self._write(ops)
+                self.latency.observe(time.monotonic() - began, len(ops))
         if self._misses.lost != lost:
             self._alarm("misses lost", "misses came faster than they were read; the tables are read again")
             self._look_soon(self.devices)

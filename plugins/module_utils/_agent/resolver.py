@@ -210,6 +210,8 @@ class Resolver:
         ops = []
         for vni, mac in keys:
             for here in self._of_vni.get(vni, ()):
+                if not (here.fdb or here.neighbors or here.waiting):
+                    continue  # as at the start, when all that the registry has is new
                 claim = self._directory.mac(vni, mac)
                 self._review_mac(here, mac, claim, now, ops)
                 for address in claim.addresses if claim else ():

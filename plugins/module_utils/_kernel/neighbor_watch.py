@@ -20,6 +20,7 @@ from .ndm import (
     NDA_VLAN,
     NDMSG,
     NTF_SELF,
+    NUD_REACHABLE,
     RTM_DELNEIGH,
     RTM_NEWNEIGH,
 )
@@ -27,7 +28,10 @@ from .ndm import (
 AF_BRIDGE = 7
 RECEIVE_BUFFER = 32 << 20
 AT_ONCE = 1000  # datagrams handled in one call, so that a storm of changes cannot hold the caller for ever
-FLAGS = struct.calcsize("=IHHIIB3xiH")  # where ndm_flags is
+STATE = struct.calcsize("=IHHIIB3xi")  # where ndm_state is, and behind it ndm_flags and ndm_type
+FLAGS = STATE + 2
+RTN_UNICAST = 1  # what the driver writes as ndm_type
+_WRITTEN = struct.pack("=HBB", NUD_REACHABLE, NTF_SELF, RTN_UNICAST)
 
 # gone: removed by the kernel or by somebody. family: 7 of a bridge or a VXLAN device, 2 and 10 of neighbours. master: the bridge
 # whose row it is, 0 where it is a row of the device itself (NTF_SELF in the flags). key: a MAC with family 7, else an address.
@@ -38,12 +42,15 @@ Event = namedtuple("Event", "gone family index master key lladdr vlan state flag
 class NeighborWatch:
     """`lost` counts the times that the kernel had to leave out something; then the tables are to be read again.
 
-    own: tell also of rows that VXLAN devices themselves get, which mostly are those that the listener itself writes.
+    own: tell also of rows that VXLAN devices themselves get. ageing: also of those of them that are as DynamicRows writes them, which
+    mostly are the listener's own.
     """
 
-    def __init__(self, own=False):
+    def __init__(self, own=False, ageing=True):
         self.lost = 0
-        ignore = () if own else ((RTM_NEWNEIGH, AF_BRIDGE, FLAGS, NTF_SELF),)
+        ignore = ((RTM_NEWNEIGH, AF_BRIDGE, FLAGS, NTF_SELF),)
+        if own:
+            ignore = () if ageing else ((RTM_NEWNEIGH, AF_BRIDGE, STATE, _WRITTEN),)
         self._socket = listen(RTMGRP_NEIGH, RECEIVE_BUFFER, (RTM_NEWNEIGH, RTM_DELNEIGH), ignore)
 
     def close(self):
