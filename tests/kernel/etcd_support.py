@@ -36,15 +36,16 @@ def program(suite, name="etcd"):
 class Etcd:
     """A member on its own, in this thread's network namespace; its data are kept over kill() and start()."""
 
-    def __init__(self, suite, directory, port=2379, tls=None):
+    def __init__(self, suite, directory, port=2379, tls=None, address=ADDRESS):
         self.suite, self.directory, self.port, self.tls = suite, Path(directory), port, tls
         self.directory.mkdir(exist_ok=True)
-        self.url = f"{'https' if tls else 'http'}://{ADDRESS}:{port}"
+        self.address = address
+        self.url = f"{'https' if tls else 'http'}://{address}:{port}"
         self.process = None
         self._program, self._ctl = program(suite), program(suite, "etcdctl")
 
     def start(self):
-        peers = f"http://{ADDRESS}:{self.port + 10000}"
+        peers = f"http://{self.address}:{self.port + 10000}"
         words = [
             "--name=one", f"--data-dir={self.directory}/data", f"--listen-client-urls={self.url}",
             f"--advertise-client-urls={self.url}", f"--listen-peer-urls={peers}", f"--initial-cluster=one={peers}",
@@ -56,7 +57,7 @@ class Etcd:
             self.process = subprocess.Popen([self._program, *filter(None, words)], stdout=log, stderr=log)
         end = time.monotonic() + 20
         while time.monotonic() < end and self.process.poll() is None:
-            if "is healthy" in self.ctl("endpoint", "health", check=False, user=None):
+            if "is healthy" in self.ctl("endpoint", "health", check=False):
                 return self
             time.sleep(0.05)
         raise AssertionError((self.directory / "log").read_text()[-2000:])

@@ -137,14 +137,14 @@ class Etcd:
     # -- Changing it
 
     async def transaction(self, operations, compares=(), otherwise=()):
-        """(whether the compares held, Header, [Row or None] of each get that was done)."""
+        """(whether the compares held, Header, [[Row]] of each `newest` that was asked for)."""
         request = {"compare": list(compares), "success": list(operations), "failure": list(otherwise)}
         answer = await self.call("kv/txn", request)
         found = []
         for one in _listed(answer, "responses"):
             if isinstance(one, dict) and "response_range" in one:
                 rows = _listed(_object(one["response_range"], "response_range"), "kvs")
-                found.append(_row(rows[0]) if rows else None)
+                found.append([_row(row) for row in rows])
         return bool(answer.get("succeeded")), _header(answer), found
 
     async def grant(self, seconds):
@@ -263,13 +263,20 @@ def delete(key):
     return {"request_delete_range": {"key": _text(key)}}
 
 
-def get(key):
-    return {"request_range": {"key": _text(key)}}
+def newest(prefix):
+    """The keys that begin with a prefix and were changed last, without their values."""
+    between = {"key": _text(prefix), "range_end": _text(prefix_end(prefix))}
+    return {"request_range": {**between, "limit": 32, "keys_only": True, "sort_order": "DESCEND", "sort_target": "MOD"}}
 
 
 def older(key, revision):
     """Compare: the key was last changed before a revision, or is not there."""
     return {"key": _text(key), "target": "MOD", "result": "LESS", "mod_revision": revision}
+
+
+def all_older(prefix, revision):
+    """Compare: so were all keys that begin with a prefix."""
+    return {**older(prefix, revision), "range_end": _text(prefix_end(prefix))}
 
 
 def unchanged(key, revision):

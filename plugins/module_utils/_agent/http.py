@@ -59,6 +59,19 @@ def basic(username, password):
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
 
 
+async def within(seconds, work):
+    """What `work` gives, or asyncio.TimeoutError. asyncio.wait_for may swallow a cancellation, before Python 3.12."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            raise asyncio.TimeoutError
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 class Client:
     """Requests to the server of one URL. A request goes over a connection that an earlier one has left open, or a new one.
 
@@ -91,7 +104,7 @@ class Client:
 
     async def _in_time(self, work, timeout):
         try:
-            return await asyncio.wait_for(work, timeout)
+            return await within(timeout, work)
         except asyncio.TimeoutError:
             raise HttpError(f"{self.url}: no answer within {timeout:g} s") from None
 
@@ -158,9 +171,7 @@ class Client:
     async def _connect(self):
         options = {"ssl": self._tls, "server_hostname": self._host} if self._tls else {}
         try:
-            both = await asyncio.wait_for(
-                asyncio.open_connection(self._host, self._port, limit=_HEAD, **options), CONNECT
-            )
+            both = await within(CONNECT, asyncio.open_connection(self._host, self._port, limit=_HEAD, **options))
         except asyncio.TimeoutError:
             raise HttpError(f"{self.url}: no connection within {CONNECT:g} s") from None
         return _Connection(*both)
@@ -220,7 +231,7 @@ class Stream:
 async def _timed(lines, timeout):
     while True:
         try:
-            yield await asyncio.wait_for(lines.__anext__(), timeout)
+            yield await within(timeout, lines.__anext__())
         except StopAsyncIteration:
             return
         except asyncio.TimeoutError:

@@ -15,7 +15,7 @@ import math
 import time
 from pathlib import Path
 
-from . import claims, etcd
+from . import claims, etcd, http
 from .source import Backoff
 
 SETTLE = 120.0  # seconds after a restart in which what was published before it is not taken back
@@ -39,8 +39,8 @@ class _Mine:
         self.since = None  # while withdrawn: when the last rival went; infinite while there are any
 
 
-# where: (vni, mac, vtep). value: None removes it. revision: at which the key was changed last. mine: the _Mine, if there is one.
-_Write = collections.namedtuple("_Write", "where value revision mine")
+# where: (vni, mac, vtep). value: None removes it. revision: at which the key was changed last. order: that of `mine`, its _Mine.
+_Write = collections.namedtuple("_Write", "where value revision mine order")
 _Withdrawal = collections.namedtuple("_Withdrawal", "where rival revision mine order")
 
 
@@ -185,7 +185,7 @@ class Publisher:
                 await asyncio.sleep(backoff.next())
                 continue
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), TICK)
+                await http.within(TICK, self._wake.wait())
             self._tick(time.monotonic())
 
     async def _renew(self, client):
@@ -248,7 +248,7 @@ class Publisher:
         for other, (_value, lease, revision) in rows.items():
             unwanted = mine is None or mine.since is not None or other != vtep
             if unwanted and self._lease and lease == self._lease and (*key, other) not in self._adopted:
-                writes.append(_Write((*key, other), None, revision, None))
+                writes.append(_Write((*key, other), None, revision, None, None))
         if mine is None or mine.since is not None or vtep is None:
             return
         where = (*key, vtep)
@@ -257,12 +257,12 @@ class Publisher:
         wanted = claims.to_etcd(claims.Claim(*where, addresses, 0))
         # From before a restart; or without a lease, of somebody who wants it to stay.
         if mine.order is None and (where in self._adopted or (value == wanted and not lease and not mine.rivals)):
-            mine.order = revision
+            mine.order = revision or None
         rival = _rival(mine)
         if rival:
             withdrawals.append(_Withdrawal(where, rival, mine.rivals[rival], mine, mine.order))
         elif not self._held(key, now) and (mine.order is None or value != wanted or lease not in (0, self._lease)):
-            writes.append(_Write(where, wanted, revision, mine))
+            writes.append(_Write(where, wanted, revision, mine, mine.order))
 
     async def _write(self, client, writes):
         """Whether it was done."""
@@ -271,9 +271,14 @@ class Publisher:
             etcd.delete(key) if one.value is None else etcd.put(key, one.value, self._lease)
             for key, one in zip(keys, writes)
         ]
-        compares = [etcd.unchanged(key, one.revision) for key, one in zip(keys, writes)]
+        compares = [
+            # What was claimed before must not become newer than what others have claimed since.
+            etcd.all_older(_directory(key), one.order + 1) if one.order else etcd.unchanged(key, one.revision)
+            for key, one in zip(keys, writes)
+        ]
+        looks = [etcd.newest(_directory(key)) for key in keys]
         try:
-            done, header, rows = await client.transaction(operations, compares, [etcd.get(key) for key in keys])
+            done, header, rows = await client.transaction(operations, compares, looks)
         except etcd.EtcdError as error:
             if error.code == etcd.NOT_FOUND and "lease" in str(error):
                 self._lose()
@@ -297,9 +302,8 @@ class Publisher:
         """Whether it was done."""
         keys = [self._key(one.where) for one in withdrawals]
         compares = [etcd.older(key, one.revision) for key, one in zip(keys, withdrawals)]
-        done, _header, rows = await client.transaction(
-            [etcd.delete(key) for key in keys], compares, [etcd.get(key) for key in keys]
-        )
+        looks = [etcd.newest(_directory(key)) for key in keys]
+        done, _header, rows = await client.transaction([etcd.delete(key) for key in keys], compares, looks)
         if not done:
             return self._correct(withdrawals, rows)
         self._misses = 0
@@ -317,21 +321,27 @@ class Publisher:
                 self.on_yield(*key)
         return True
 
-    def _correct(self, changes, rows):
+    def _correct(self, changes, found):
         """What is there is not what was known: take it in. False: nothing has been done."""
         self._misses += 1
         if self._misses > MISSES:
             self._misses = 0
             raise etcd.EtcdError("somebody else keeps changing this host's keys")
-        for one, row in zip(changes, rows):
-            key, vtep = one.where[:2], one.where[2]
-            if row is None:
-                self._drop(key, vtep)
-                continue
-            self._there.setdefault(key, {})[vtep] = row.value, row.lease, row.revision
+        for one, rows in zip(changes, found):
+            key = one.where[:2]
             mine = self._mine.get(key)
-            if mine and mine.order is not None and row.lease == self._lease:
-                mine.order = row.revision
+            self._there.pop(key, None)
+            if mine:
+                mine.rivals.clear()
+            for row in rows:
+                with contextlib.suppress(ValueError):
+                    self.row(claims.etcd_endpoint(self._settings.prefix, row.key), row._replace(value=None), ())
+            ours = self._there.get(key, {}).get(self._local.get(key[0]))
+            if mine and ours and ours[1] == self._lease:
+                mine.order = max(ours[2], mine.order or 0)  # it was written, and the answer was lost
+            if mine and mine.order and not _rival(mine):
+                # Of keys that are nobody's claim, or of older ones.
+                mine.order = max(mine.order, *(row.revision for row in rows), 0)
         return False
 
     def _key(self, where):
@@ -418,6 +428,11 @@ def _rival(mine):
         return None
     vtep = max(mine.rivals, key=mine.rivals.get)
     return vtep if mine.rivals[vtep] > mine.order else None
+
+
+def _directory(key):
+    """What the keys of all claims of an endpoint begin with."""
+    return key[: key.rindex(b"/") + 1]
 
 
 def _shown(key):

@@ -290,7 +290,7 @@ class EtcdSource(Source):
 async def _first_in_time(changes, timeout):
     """What `changes` gives; the first of it has to be there in time."""
     try:
-        yield await asyncio.wait_for(changes.__anext__(), timeout)
+        yield await http.within(timeout, changes.__anext__())
     except StopAsyncIteration:
         return
     except asyncio.TimeoutError:
