@@ -4,10 +4,10 @@
 import json
 import signal
 
-import etcd_support
 import pytest
 from agent_net import HOST, HOST_MAC, OWN, TWO, TWO_MAC, VTEPS, Agent, Net, entry, fdb, frames, neighbors
 from device_support import MARKS, sh
+from etcd_support import Etcd
 from vxrd_support import install, until
 
 pytestmark = MARKS
@@ -32,9 +32,8 @@ def net():
 
 
 @pytest.fixture
-def etcd(tmp_path, net, monkeypatch):
-    monkeypatch.setattr(etcd_support, "ADDRESS", OWN)
-    made = etcd_support.Etcd("bookworm", tmp_path / "etcd")
+def etcd(tmp_path, net):
+    made = Etcd("bookworm", tmp_path / "etcd", address=OWN)
     yield made.start()
     made.kill()
 
