@@ -157,11 +157,16 @@ def surprises(done, predicted):
     return sorted(told(done) ^ told(predicted))
 
 
+def shown(found):
+    return found if isinstance(found, str) else json.dumps(found, sort_keys=True)
+
+
 def told(changes):
     lines = {
         (*key, side, re.sub(r"(br\d+ address) \S+", r"\1", line))
-        for key, diff in changes.items()
+        for key, found in changes.items()
+        for diff in (found if isinstance(found, list) else [found])  # Ansible's own modules tell several
         for side in ("before", "after")
-        for line in diff[side].splitlines()
+        for line in shown(diff.get(side, "")).splitlines()
     }
     return {line for line in lines if not line[-1].endswith(" self dynamic")}
