@@ -349,7 +349,9 @@ def _object(found, what):
 
 
 def _listed(found, name):
-    rows = found.get(name) or []
+    rows = found.get(name)
+    if rows is None:
+        return []
     if not isinstance(rows, list):
         raise EtcdError(f"etcd's answer is not understood: {name} is no list")
     return rows

@@ -41,7 +41,7 @@ class _Mine:
 
 # where: (vni, mac, vtep). value: None removes it. revision: at which the key was changed last. order: that of `mine`, its _Mine.
 _Write = collections.namedtuple("_Write", "where value revision mine order")
-_Withdrawal = collections.namedtuple("_Withdrawal", "where rival revision mine order")
+_Withdrawal = collections.namedtuple("_Withdrawal", "where rival revision mine order ours")
 
 
 class Publisher:
@@ -255,13 +255,14 @@ class Publisher:
         value, lease, revision = rows.get(vtep, (None, 0, 0))
         addresses = tuple(sorted({*mine.addresses, *self._adopted.get(where, ())}))[: claims.MOST_ADDRESSES]
         wanted = claims.to_etcd(claims.Claim(*where, addresses, 0))
-        # From before a restart; or without a lease, of somebody who wants it to stay.
-        if mine.order is None and (where in self._adopted or (value == wanted and not lease and not mine.rivals)):
-            mine.order = revision or None
+        # From before a restart; or without a lease, of somebody who wants it to stay as it is.
+        if mine.order is None and revision and (where in self._adopted or not (lease or mine.rivals)):
+            mine.order = revision
         rival = _rival(mine)
+        there = value == wanted and lease == self._lease or revision and not lease
         if rival:
-            withdrawals.append(_Withdrawal(where, rival, mine.rivals[rival], mine, mine.order))
-        elif not self._held(key, now) and (mine.order is None or value != wanted or lease not in (0, self._lease)):
+            withdrawals.append(_Withdrawal(where, rival, mine.rivals[rival], mine, mine.order, not revision or lease))
+        elif not self._held(key, now) and (mine.order is None or not there):
             writes.append(_Write(where, wanted, revision, mine, mine.order))
 
     async def _write(self, client, writes):
@@ -303,13 +304,15 @@ class Publisher:
         keys = [self._key(one.where) for one in withdrawals]
         compares = [etcd.older(key, one.revision) for key, one in zip(keys, withdrawals)]
         looks = [etcd.newest(_directory(key)) for key in keys]
-        done, _header, rows = await client.transaction([etcd.delete(key) for key in keys], compares, looks)
+        operations = [etcd.delete(key) for key, one in zip(keys, withdrawals) if one.ours]
+        done, _header, rows = await client.transaction(operations, compares, looks)
         if not done:
             return self._correct(withdrawals, rows)
         self._misses = 0
         for one in withdrawals:
             key = one.where[:2]
-            self._drop(key, one.where[2])
+            if one.ours:
+                self._drop(key, one.where[2])
             self._counters["withdrawn"] += 1
             self._log.info("etcd: %s is behind %s now", _shown(key), claims.address_text(one.rival))
             self._moved(one.where, one.rival)
