@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """vtep-agent as a process, with a registry that is a file, judged by frames that arrive and by `bridge` and `ip`."""
 
+import concurrent.futures
 import json
 import signal
 import subprocess
@@ -114,6 +115,33 @@ def test_rows_outlive_the_process_and_the_next_one_takes_them_over(agent, net, n
     until(lambda: fdb() == {kept: C}, 2.0)
     assert agent.stop() == 0
     assert fdb() == {} and neighbors() == {}
+
+
+def test_many_ask_why_while_tables_are_looked_at_and_it_ends(agent, net):
+    agent.keys.update(sweep="0.1")
+    agent.endpoints(entry(TWO_MAC, B, TWO), *(entry(mac, B) for mac in macs(2000)))
+    agent.start()
+    assert net.ping() >= 1
+    frames(macs(2000))
+    until(lambda: len(fdb()) == 2001)
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        told = list(threads.map(lambda _number: agent.ctl("why", TWO), range(24)))
+    assert all(f"leads to {B}" in one for one in told)
+    assert agent.stop() == 0
+    assert fdb() == {} and "Error" not in agent.said(), agent.said()
+
+
+def test_a_thread_that_hangs_does_not_keep_it_from_ending(agent, net):
+    agent.before = (
+        "import time; from vtep_fabric._kernel.dynamic_rows import DynamicRows as Rows; from vtep_fabric._agent import agent; "
+        "agent.LEAVE = 0.5; Rows.neighbors = lambda *_more: time.sleep(3600)"
+    )
+    agent.start(ready=False)
+    until(lambda: "ready" in agent.said() or agent.keys["udsfile"].exists())
+    time.sleep(1)
+    agent.process.send_signal(signal.SIGUSR1)
+    assert agent.process.wait(10) == 0
+    assert not agent.keys["pidfile"].exists()
 
 
 def test_without_a_registry_rows_stay(agent, net):

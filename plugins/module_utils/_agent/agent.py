@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import concurrent.futures
 import gc
+import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -36,6 +39,7 @@ REST = 20  # looks at tables are followed by so many times the time that they to
 PAUSE = 0.05  # and at least by this
 SWITCH = 0.0002  # seconds after which a thread that works beside the loop lets it go on
 MISSES = 1000  # that are answered in one go
+LEAVE = 5.0  # seconds that threads have after the end
 MANY = 1000  # changes of the directory, after which what there is will be there for long
 
 AF_BRIDGE = 7
@@ -55,11 +59,14 @@ class Agent:
         self.latency = metrics.Histogram(figures.BOUNDS)
         self.directory = Directory()
         self.resolver = Resolver(self.directory, settings.limit, settings.unanswered, settings.unanswered_ttl)
+        # One thread, since the sockets of `_tables` are one's alone.
+        self.reader = concurrent.futures.ThreadPoolExecutor(1, "tables")
         self.devices = {}  # {index: resolver.Device} that are served
         self.left_out = {}  # {name: why} of devices that tell of misses and are not served
         self.registry = self.access = self.groups = None
         self.watch = self._misses = self._neighbors = self._rows = self._tables = None
         self._loop = self._stopping = self._server = None
+        self.leaving = None  # ends the process if threads do not
         self._keep = self._is_ready = False
         self._following = self._checking = False
         self._tick_timer = None
@@ -155,9 +162,12 @@ class Agent:
         await self.registry.close(self._keep)
         await self.access.close(self._keep)
         self._server.close()
-        for one in (self.watch, self._misses, self._neighbors, self._rows, self._tables):
+        for one in (self.watch, self._misses, self._neighbors, self._rows):
             if one:
                 one.close()
+        if self._tables:
+            self.reader.submit(self._tables.close)
+        self.reader.shutdown(wait=False)
 
     def _task(self, work):
         task = asyncio.ensure_future(work)
@@ -234,6 +244,14 @@ class Agent:
     def beside(self, make):
         """What a function makes that takes long, by a thread; to be awaited."""
         return self._loop.run_in_executor(None, make)
+
+    async def read_tables(self, device, keep=False):
+        """(FDB rows, neighbours, groups that are there, groups that are wanted) of a device. keep: rows that were used since the last time
+        are to live on.
+        """
+        # Of the MACs that are known to have rows none is to be left out.
+        macs = self.resolver.macs(device.index)
+        return await self._loop.run_in_executor(self.reader, self._read_tables, device, macs, keep)
 
     # Devices
 
@@ -408,8 +426,7 @@ class Agent:
         if device is None:
             return
         try:
-            macs = self.resolver.macs(index)
-            fdb, neighbors, there, want = await self.beside(lambda: self.tables(index, macs, keep=True))
+            fdb, neighbors, there, want = await self.read_tables(device, keep=True)
         except FabricError:
             if index in self.devices:
                 raise
@@ -422,11 +439,15 @@ class Agent:
         self._take_alarms()
         self.groups.review(device, want, there)
 
-    def tables(self, index, macs=(), keep=False):
-        """(FDB rows, neighbours, groups that are there, groups that are wanted) of a device, for a thread. macs: of which there should be
-        rows. keep: rows that were used since the last time are to live on.
-        """
-        device = self.devices[index]
+    def _read_tables(self, device, macs, keep):
+        try:
+            return self._tables_of(device, macs, keep)
+        except (OSError, FabricError):
+            self._tables.renew()
+            raise
+
+    def _tables_of(self, device, macs, keep):
+        index = device.index
         fdb = [row[:3] for row in _all(self._tables, index, macs, keep)]
         neighbors = [row[:2] for row in self._tables.neighbors(index)]
         self._tables.failures()  # rows that went before they could be kept
@@ -466,6 +487,21 @@ def _is_ours(event):
     return event.protocol == values.AGENT_PROTOCOL
 
 
+async def _live(agent, only):
+    try:
+        await agent.run()
+    finally:
+        # Python waits for threads, and one that hangs in a system call has no end.
+        agent.leaving = threading.Timer(LEAVE, _leave, [only, 1 if sys.exc_info()[0] else 0])
+        agent.leaving.daemon = True
+        agent.leaving.start()
+
+
+def _leave(only, code):
+    only.close()
+    os._exit(code)
+
+
 def run(file, overrides):
     """The daemon from its start to its end. The exit code."""
 
@@ -481,7 +517,10 @@ def run(file, overrides):
         for warning in warnings:
             logger.warning("%s", warning)
         sys.setswitchinterval(SWITCH)
-        asyncio.run(Agent(settings, reread, logger).run())
+        agent = Agent(settings, reread, logger)
+        asyncio.run(_live(agent, only))
+        agent.reader.shutdown()
+        agent.leaving.cancel()
     except FabricError as error:
         for fault in getattr(error, "faults", [error]):
             sys.stderr.write(f"{config.PROGRAM}: {fault}\n")

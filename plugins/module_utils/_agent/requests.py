@@ -86,10 +86,8 @@ class Requests:
         for index, device in list(agent.devices.items()):
             if vni in (None, device.vni) and (vni is not None or why.mac_of(agent.directory, device.vni, key)):
                 try:
-                    kernel[index] = await agent.beside(
-                        lambda index=index: agent.tables(index, agent.resolver.macs(index))[:2]
-                    )
-                except FabricError as error:
+                    kernel[index] = (await agent.read_tables(device))[:2]
+                except (OSError, FabricError) as error:
                     if index in agent.devices:
                         raise InputError(f"{device.name}: {error}") from None
         others = {}

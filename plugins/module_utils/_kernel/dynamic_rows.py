@@ -63,10 +63,13 @@ _HEADS = {
 # A dumped neighbour with DST, LLADDR, PROBES, CACHEINFO and PROTOCOL alone: interface, state, two attributes, the last.
 _NEIGHBORS = {80 + size: struct.Struct(f"=20xiH2x4s{size}s4s6s2x28x8s") for size in FAMILY}
 SLACK = 0.02  # seconds by which the kernel's ages, in hundredths, may be off
+PATIENCE = 5  # seconds for the next part of an answer of the kernel
 
 
 class DynamicRows:
-    """Rows of this network namespace. One socket writes, another one reads, so that these may be in two threads."""
+    """Rows of this network namespace. One socket writes, another one reads, so that these may be in two threads; neither may be
+    in two at once.
+    """
 
     def __init__(self):
         self._forms = {}
@@ -74,7 +77,7 @@ class DynamicRows:
         self._writer = self._reader = None
         try:
             self._writer = rtnl.Rtnl(requests=True)
-            self._reader = rtnl.Rtnl()
+            self._reader = _reader()
         except BaseException:
             self.close()
             raise
@@ -83,6 +86,11 @@ class DynamicRows:
         for sock in (self._writer, self._reader):
             if sock:
                 sock.close()
+
+    def renew(self):
+        """Read by another socket, since answers that nobody has taken may be left in this one."""
+        old, self._reader = self._reader, _reader()
+        old.close()
 
     # Writing
 
@@ -294,6 +302,12 @@ class DynamicRows:
             return None
         _family, _index, state, flags, _type = NDMSG.unpack_from(reply[0], reply[1] + 16)
         return state, flags
+
+
+def _reader():
+    made = rtnl.Rtnl()
+    made.patience(PATIENCE)
+    return made
 
 
 def _pad(size):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno as errnos
 import socket
+import struct
 
 from .._model.errors import KernelError
 from . import codec
@@ -64,6 +65,10 @@ class Rtnl:
         except OSError as error:
             if error.errno != errnos.ENOPROTOOPT:
                 raise
+
+    def patience(self, seconds):
+        """Let a receive that nothing comes to end with BlockingIOError. After that the socket is not to be used any more."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", seconds, 0))
 
     def request(self, kind, body, what, flags=0):
         """Send one request; the first reply as (data, start, end) of its message, or None when it was a bare yes."""
