@@ -346,6 +346,60 @@ def test_keys_under_a_lease_of_before_that_nobody_wants(tmp_path, monkeypatch):
     run(work())
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_restart_does_not_claim_again_what_was_withdrawn(tmp_path, gone):
+    """Unless it is heard of here anew, or the other one has been gone for the lease's time."""
+    given, local = {(100, M1): (A1,), (100, M2): (A2,)}, {100: VTEPS[0]}
+
+    async def work():
+        store = Store()
+        async with host(store, tmp_path) as one:
+            one.one.publish(given, local)
+            await until(lambda: len(store.rows) == 2)
+            store.revision += 1
+            store.put(key(VTEPS[1]), b"{}")
+            await until(lambda: key(VTEPS[0]) not in store.rows)
+            await until(lambda: "withdrawn" in (tmp_path / publisher.STATE).read_text())
+            await until(lambda: M1.hex() in (tmp_path / publisher.STATE).read_text())
+        before = dict(store.rows)
+        for _dummy in range(2):
+            async with host(store, tmp_path, lease=0.3 if gone else 30) as one:
+                one.one.publish({}, {})
+                one.one.publish(given, local)
+                await asyncio.sleep(0.1)
+                assert store.rows == before and one.one.yielded() == [(100, M1)]
+        async with host(store, tmp_path, lease=0.3 if gone else 30) as one:
+            one.one.publish(given, local)
+            await asyncio.sleep(0.05)
+            if gone:
+                store.revision += 1
+                store.delete(key(VTEPS[1]))
+            else:
+                one.one.publish(given, local, [(100, M1)])
+            await until(lambda: key(VTEPS[0]) in store.rows)
+            await until(lambda: M1.hex() not in (tmp_path / publisher.STATE).read_text())
+
+    run(work())
+
+
+def test_another_time_of_the_lease_is_a_new_lease_under_which_all_stays(tmp_path):
+    async def work():
+        store = Store()
+        async with host(store, tmp_path) as one:
+            one.one.publish({(100, M1): (A1,)}, {100: VTEPS[0]})
+            await until(lambda: store.rows)
+            old = store.rows[key(VTEPS[0])].lease
+            await one.stop()
+            one.one.configure(SimpleNamespace(prefix=PREFIX, lease=60, statedir=str(tmp_path)))
+            assert key(VTEPS[0]) in store.rows
+            one.start()
+            await until(lambda: store.rows[key(VTEPS[0])].lease != old)
+            store.revoke(old)
+            assert key(VTEPS[0]) in store.rows
+
+    run(work())
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_in_the_end_each_is_claimed_once(tmp_path, monkeypatch, seed):
     """Three hosts that claim, yield, lose requests, answers, contact and leases."""

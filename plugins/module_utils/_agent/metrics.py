@@ -48,7 +48,11 @@ def families(agent):
         "endpoints or addresses that several claim", "gauge", [({}, len(agent.directory.conflicts))],
     )  # fmt: skip
     if registry.get("heard") is not None:
-        told["vtep_agent_registry_lag_seconds"] = ("time since it was heard", "gauge", [({}, registry["heard"])])
+        told["vtep_agent_registry_heard_seconds"] = ("time since it was heard", "gauge", [({}, registry["heard"])])
+    if registry.get("lag") is not None:
+        told["vtep_agent_registry_lag_seconds"] = (
+            "for how long etcd has been further than what is known here", "gauge", [({}, registry["lag"])],
+        )  # fmt: skip
     told["vtep_agent_registry_events_total"] = (
         "what the registry's source has done", "counter",
         [({"event": metrics.name(name)}, value) for name, value in sorted(registry.get("counters", {}).items())],

@@ -22,6 +22,8 @@ SETTLE = 120.0  # seconds after a restart in which what was published before it 
 TICK = 1.0
 TOO_MANY, WITHIN, HOLD = 5, 180.0, 60.0  # so often withdrawn in so many seconds: not claimed again for a while
 MOST_MOVES = 1000  # endpoints of which it is remembered how often they were withdrawn
+MOST_REMEMBERED = 20_000  # withdrawn endpoints that a restart does not forget
+LARGEST_STATE = 1 << 20  # octets of the record
 MISSES = 3  # changes in a row that find a key otherwise than it was known
 CLOSING = 2.0  # seconds for the lease's end
 STATE = "etcd-lease.json"
@@ -58,7 +60,8 @@ class Publisher:
         self._adopted = {}  # (vni, mac, vtep): addresses, of keys from before a restart
         self._dirty = set()  # (vni, mac) that may differ from what is there
         self._moves = {}  # (vni, mac): when it was withdrawn
-        self._lease = self._stored()
+        self._lease, self._former = self._stored()  # former: (vni, mac) that were withdrawn before a restart
+        self._remembered = set(self._former)
         self._kept = -math.inf  # when the lease was renewed
         self._adopting = self._lease is not None
         self._settled = None  # when what was adopted is taken back
@@ -82,7 +85,10 @@ class Publisher:
         for key, addresses in endpoints.items():
             mine = self._mine.get(key)
             if mine is None:
-                self._mine[key] = _Mine(addresses)
+                self._mine[key] = mine = _Mine(addresses)
+                if key in self._former:
+                    self._former.discard(key)
+                    mine.order, mine.since = 0, math.inf  # older than whatever there is
             elif mine.addresses == addresses:
                 continue
             else:
@@ -96,6 +102,15 @@ class Publisher:
                 mine.order = mine.since = None
                 self._dirty.add(key)
         self._stir()
+
+    def configure(self, settings):
+        """Other settings for the same keys, while run() is not running."""
+        if settings.lease != self._settings.lease and self._lease:
+            # What is there goes over to a new lease; the old one ends by itself.
+            self._lease = None
+            self._adopted.clear()
+            self._dirty.update(self._mine)
+        self._settings = settings
 
     def yielded(self):
         return [key for key, mine in self._mine.items() if mine.since is not None]
@@ -178,6 +193,7 @@ class Publisher:
                 while self._dirty:
                     await self._change(client)
                     await self._renew(client)
+                self._remember()
                 self._good()
                 backoff.reset()
             except etcd.EtcdError as error:
@@ -211,6 +227,8 @@ class Publisher:
         self._dirty.update(self._mine)
 
     def _tick(self, now):
+        if self._settled is not None and now >= self._settled:
+            self._former.clear()
         if self._adopted and self._settled is not None and now >= self._settled:
             self._dirty.update(where[:2] for where in self._adopted)
             self._adopted.clear()
@@ -379,21 +397,29 @@ class Publisher:
 
     # --- the lease of before
 
+    def _remember(self):
+        """Write down what is withdrawn, when that has changed."""
+        if self._lease and self._remembered != self._former.union(self.yielded()):
+            self._store()
+
     def _stored(self):
-        """The lease of the agent that was here before, or None."""
+        """(lease or None, withdrawn (vni, mac)) of the agent that was here before."""
         try:
             with open(self._file, "rb") as file:
-                found = json.loads(file.read(4096))
+                found = json.loads(file.read(LARGEST_STATE))
             if found["prefix"] == self._settings.prefix and type(found["lease"]) is int and found["lease"] > 0:
-                return found["lease"]
+                return found["lease"], {(vni, bytes.fromhex(mac)) for vni, mac in found.get("withdrawn", ())}
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             pass
-        return None
+        return None, set()
 
     def _store(self):
         new = self._file.with_suffix(".new")
+        self._remembered = self._former.union(self.yielded())
+        withdrawn = [[vni, mac.hex()] for vni, mac in sorted(self._remembered)[:MOST_REMEMBERED]]
         try:
-            new.write_text(json.dumps({"prefix": self._settings.prefix, "lease": self._lease}) + "\n")
+            found = {"prefix": self._settings.prefix, "lease": self._lease, "withdrawn": withdrawn}
+            new.write_text(json.dumps(found) + "\n")
             new.replace(self._file)
         except OSError as error:
             self._log.warning("%s: %s; a restart publishes all endpoints anew", self._file, error.strerror)

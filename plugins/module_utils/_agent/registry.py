@@ -24,6 +24,11 @@ def make(settings, sink, log):
     return Source(settings, sink, log)
 
 
+def _same(before, now):
+    """Whether two settings lead to the same keys of the same registry."""
+    return all(getattr(before, name) == getattr(now, name) for name in ("kind", "urls", "prefix", "username"))
+
+
 class Registry:
     """Fills the directory, as the sink of the source. `changed` is called after that, `told` with (key, text) of what is refused.
 
@@ -36,9 +41,11 @@ class Registry:
         self.yielded = None  # called with (vni, mac) of an endpoint of this host that another VTEP has claimed since
         self.known = False
         self.entries_refused = 0
-        self.refused = collections.OrderedDict()  # key: (when, text), latest last
+        self.refused = collections.OrderedDict()  # key: (when, text, after how many snapshots), latest last
+        self._snapshots = 0
         self._changed, self._told, self._log = changed, told, log
         self._make = make
+        self._restarting = asyncio.Lock()
         self._task = self._publication = None
 
     # Start and end
@@ -61,28 +68,44 @@ class Registry:
             self._log.exception("fault in the registry's source")
 
     async def restart(self, settings):
-        """Go on with another source. What is known stays until it has told what it has."""
-        await self.close()
-        self.start(settings)
+        """Go on with other settings. What is known stays until the source has told what it has; and with the same registry so does
+        what is published here.
+        """
+        async with self._restarting:
+            source = self.source
+            if source is None or not source.publishes or not _same(source.settings, settings):
+                await self.close()
+                self.start(settings)
+                return
+            await self._cancel()
+            source.configure(settings)
+            self._task = asyncio.ensure_future(self._run(source))
 
     async def close(self, keep=False):
         """keep: what is published here is to stay, since the agent will be there again in a moment."""
         source, self.source = self.source, None
         if source is None:
             return
-        while not self._task.done():
-            # Again, since wait_for of Python before 3.12 forgets it when what it waits for comes in the same moment.
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=CANCEL)
+        await self._cancel()
         try:
             await (source.close(keep) if source.publishes else source.close())
         except (OSError, FabricError) as error:
             self._log.warning("registry: %s", error)
 
+    async def _cancel(self):
+        while not self._task.done():
+            # Again, since wait_for of Python before 3.12 forgets it when what it waits for comes in the same moment.
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=CANCEL)
+
     # What the source calls
 
     def snapshot(self, claims, grace=0.0):
         self.directory.snapshot(claims, self._now(), grace)
+        # Told before the last snapshot, and not of this one.
+        for key in [key for key, (_when, _text, snapshot) in self.refused.items() if snapshot < self._snapshots]:
+            del self.refused[key]
+        self._snapshots += 1
         self.known = True
         self._changed()
 
@@ -98,10 +121,18 @@ class Registry:
         """An entry is refused; the others go on."""
         self.entries_refused += 1
         self.refused.pop(key, None)
-        self.refused[key] = (self._now(), text)
+        self.refused[key] = (self._now(), text, self._snapshots)
         if len(self.refused) > MOST_REFUSED:
             self.refused.popitem(last=False)
         self._told(key, f"registry: {text}")
+
+    def alarm(self, key, text):
+        """There is trouble that is of no entry."""
+        self._told(key, f"registry: {text}")
+
+    def mended(self, key):
+        """What is in the place of an entry is well-formed, or gone."""
+        self.refused.pop(key, None)
 
     def state(self):
         """Whether it is heard has changed; the source has told it."""
@@ -141,8 +172,9 @@ class Registry:
             "heard": None if heard is None else round(max(0.0, now - heard), 3),
             "endpoints": len(self.directory),
             "refused": self.entries_refused,
-            "refusals": [text for _when, text in self.refused.values()],
+            "refusals": [text for _when, text, _snapshot in self.refused.values()],
             "counters": dict(source.counters),
+            "lag": source.lag,
         }
 
     @staticmethod

@@ -25,6 +25,7 @@ class Source:
     def __init__(self, settings, sink, log):
         self.settings, self.sink, self.log = settings, sink, log
         self.ok, self.why = False, "it has not been asked yet"
+        self.lag = None  # seconds that what is known is behind, where that can be told
         self.heard = None  # when it last answered, by the monotonic clock
         self.counters = collections.Counter({"contacts lost": 0, "entries refused": 0, "snapshots": 0})
         self._since = time.monotonic()  # when `ok` changed last

@@ -29,10 +29,11 @@ class EtcdSource(Source):
 
     def __init__(self, settings, sink, log):
         super().__init__(settings, sink, log)
-        self.counters.update({"events": 0, "watches": 0, "compactions": 0, "data lost": 0, "lag ms": 0})
+        self.counters.update({"events": 0, "watches": 0, "compactions": 0, "data lost": 0})
+        self.lag = 0.0
         self._start = claims.etcd_start(settings.prefix).encode()
         self._end = etcd.prefix_end(self._start)
-        self._publisher = Publisher(settings, self.counters, sink.fault, log)
+        self._publisher = Publisher(settings, self.counters, sink.alarm, log)
         self._etcd = None
         self._at = 0  # which URL is asked
         self._backoff = Backoff()
@@ -51,6 +52,14 @@ class EtcdSource(Source):
         host's claim the newest one. So does an endpoint, or an address of it, that was not there in the last call.
         """
         self._publisher.publish(endpoints, local, learned)
+
+    def configure(self, settings):
+        """Other settings for the same keys of the same etcd, while run() is not running."""
+        self.settings = settings
+        self._publisher.configure(settings)
+        if self._etcd:
+            self._etcd.close()
+        self._etcd = None  # the next one has the new password
 
     @property
     def yielded(self):
@@ -167,6 +176,8 @@ class EtcdSource(Source):
         self._cluster, self._seen, self._checked = latest.cluster, latest.revision, latest.revision
         self._witness = witness and witness._replace(value=b"")
         self.sink.snapshot(found, self.settings.grace if lost else 0.0)
+        if not known:
+            self.good()  # before the watch says so too
 
     def _tell_lost(self, header):
         self.counters["data lost"] += 1
@@ -175,7 +186,7 @@ class EtcdSource(Source):
             f"{header.cluster:x} at {header.revision}; endpoints that it does not name stay for {self.settings.grace:g} s, "
             f"and those of this host are published again"
         )
-        self.sink.fault(("etcd", "data lost"), text)
+        self.sink.alarm(("etcd", "data lost"), text)
         self.log.warning("%s", text)
         self._publisher.lost()
 
@@ -234,9 +245,12 @@ class EtcdSource(Source):
     def _change(self, event):
         self.counters["events"] += 1
         row = event.row
-        if not event.gone:
+        if event.gone:
+            self.sink.mended(row.key)
+        else:
             claim = self._claim(row, self._fault)
             if claim:
+                self.sink.mended(row.key)
                 self.sink.put(claim)
             if self._witness is None or row.revision >= self._witness.revision:
                 self._witness = row._replace(value=b"")
@@ -284,7 +298,7 @@ class EtcdSource(Source):
             # Either others' keys have changed, or the watch leaves something out; the new one tells.
             self._checked, self._behind = revision, None
             self._again.set()
-        self.counters["lag ms"] = round(1000 * (now - self._behind)) if self._behind is not None else 0
+        self.lag = round(now - self._behind, 3) if self._behind is not None else 0.0
 
 
 async def _first_in_time(changes, timeout):
