@@ -109,7 +109,9 @@ class World:
         self.did["losses"] += 1
 
     def take(self, index, key):
+        """Somebody makes a row his own. Were this told late, the next sweep would find what went wrong meanwhile."""
         self.kernel.take(index, key)
+        self.deliver()
         self.did["takeovers"] += 1
 
     def lose_word(self):

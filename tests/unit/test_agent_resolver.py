@@ -360,6 +360,15 @@ def test_a_start_adopts_what_the_registry_still_says_and_removes_the_rest():
     assert agent.put(claim(1, 4, order=2)) == [(FDB, 5, mac(1), vtep(4))], "it is followed"
 
 
+def test_adopting_follows_the_registry_though_nothing_of_its_change_was_told():
+    agent = Agent(claim(1, 2, ip(1)), claim(2, 2, ip(2)))
+    agent.miss(ip(1), ip(2))
+    agent.directory.put(claim(1, 3, ip(1), order=2), agent.now)
+    agent.directory.put(claim(3, 2, ip(2), order=2), agent.now)
+    kernel = [(mac(1), vtep(2), 0.0), (mac(2), vtep(2), 0.0)], [(ip(1), mac(1)), (ip(2), mac(2))]
+    assert agent.adopt(*kernel) == [(FDB, 5, mac(1), vtep(3)), (NEIGHBOR, 5, ip(2), mac(3))]
+
+
 def test_what_the_kernel_has_lost_is_forgotten_but_not_what_was_just_written():
     agent = Agent(claim(1, 2), claim(2, 2))
     agent.miss(ip(1))

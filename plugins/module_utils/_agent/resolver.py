@@ -276,7 +276,8 @@ class Resolver:
     def gone(self, index, key, now=None, taken=False):
         """The kernel does not have a row any more. taken: since somebody has made it his, so that it is there and not ours.
 
-        Just after an answer, word of a removal is taken to be of the former row.
+        Just after an answer, word of a removal is taken to be of the former row. Not so word of taking: what is somebody else's is not
+        to be removed, whereas a row of ours that is forgotten is found by the next `adopt`.
         """
         here = self._here.get(index)
         if here is None:
