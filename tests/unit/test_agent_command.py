@@ -106,6 +106,12 @@ def test_a_registry_that_is_lost_and_a_limit_that_is_not_there_stand_out():
     assert "LOST, never heard: no route" in told and "NOT IN FORCE: nft is missing" in told
 
 
+def test_without_etcd_nothing_is_published():
+    assert "1 learned, 2 given, 3 published\n" in command.status(STATUS)
+    told = command.status({**STATUS, "access": {**STATUS["access"], "published": None}})
+    assert "1 learned, 2 given\n" in told and "published" not in told
+
+
 def test_entries_and_misses(capsys, asked):
     assert prints(capsys, asked, "entries").splitlines()[2:] == [
         f"vx100   100            {MAC}  {VTEP}  12.3 s ago",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import OrderedDict
 from pathlib import Path
 
 from .._kernel.bridge_ports import BridgePorts
@@ -17,6 +18,7 @@ from .snoop import Snoop
 from .source_limit import SourceLimit
 
 SETTLE = 0.05  # seconds from a change of the own endpoints until they are published
+REOPEN = 3.0  # seconds until ports are listened on again where that has failed
 AGAIN = 1.0  # seconds until links are looked at again after word of them was lost
 
 
@@ -39,7 +41,8 @@ class Access:
         self._loop = self._timer = self._limiting = None
         self._limit_due = False
         self._last = None  # what was published last
-        self._told = set()  # faults that were told
+        self._told = OrderedDict()  # the latest faults that were told
+        self._reopen = 0.0  # when ports that are not heard are tried again
 
     # Start and end
 
@@ -93,12 +96,9 @@ class Access:
         if not self._loop:
             return
         self._layout = bridges = self._bridges()
-        names = {index: name for _vnis, ports in bridges.values() for index, name in ports.items()}
         self.limit_soon()
         if self.local:
-            self.snoop.ports(names)
-            for name, why in self.snoop.faults.items():
-                self._tell(f"learn: addresses behind {name} are not heard: {why}")
+            self._listen_on_ports()
             self.local.layout(bridges)
         self._publish_soon()
 
@@ -169,10 +169,23 @@ class Access:
     def _listen(self, fileno):
         self._loop.add_reader(fileno, self._frames, fileno)
 
+    def _listen_on_ports(self):
+        self.snoop.ports({index: name for _vnis, ports in self._layout.values() for index, name in ports.items()})
+        self._tell_unheard()
+
+    def _tell_unheard(self):
+        for name, why in self.snoop.faults.items():
+            self._tell(f"learn: addresses behind {name} are not heard: {why}")
+        self._reopen = self._loop.time() + REOPEN
+
     def _frames(self, fileno):
-        if self.snoop and self.snoop.read(fileno, self._loop.time()):
+        if not self.snoop:
+            return
+        if self.snoop.read(fileno, self._loop.time()):
             self.local.changed()
             self._publish_soon()
+        if self.snoop.faults:
+            self._tell_unheard()
 
     # The limit
 
@@ -210,7 +223,9 @@ class Access:
         return {(one.vni, one.mac): one for one in found}
 
     def look(self):
-        """Read endpoints_file again when it has changed."""
+        """Read endpoints_file again when it has changed, and listen again on ports that are not heard."""
+        if self.snoop and self.snoop.faults and self._loop.time() >= self._reopen:
+            self._listen_on_ports()
         file = self.settings.endpoints_file
         if file and _outside(file) != self._seen:
             self._given = self._read_given()
@@ -244,9 +259,12 @@ class Access:
         return self.local.endpoints() if self.local else {}
 
     def _tell(self, text):
-        if text not in self._told and len(self._told) < claims.MOST_FAULTS:
-            self._told.add(text)
+        if text not in self._told:
             self._log.warning("%s", text)
+        self._told[text] = True
+        self._told.move_to_end(text)
+        if len(self._told) > claims.MOST_FAULTS:
+            self._told.popitem(last=False)
 
     # To be seen
 

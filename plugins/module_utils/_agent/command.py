@@ -121,7 +121,7 @@ def status(told):
             if times["p50"] is None
             else f"half within {span(times['p50'])}, 99% within {span(times['p99'])}",
         ),
-        ("Own endpoints", f"{access['learned']} learned, {access['given']} given, {access['published']} published"),
+        ("Own endpoints", _own(access)),
         ("Source limit", _limit(limit)),
     ]
     text = _pairs(lines)
@@ -143,6 +143,12 @@ def status(told):
     if registry.get("refusals"):
         text += "\nRefused, latest last:\n" + "".join(f"  {one}\n" for one in registry["refusals"][-10:])
     return text + "\n" + table.text(["Counter", "Value"], sorted(told["counters"].items()))
+
+
+def _own(access):
+    # Only etcd takes what is published.
+    published = "" if access["published"] is None else f", {access['published']} published"
+    return f"{access['learned']} learned, {access['given']} given{published}"
 
 
 def _limit(limit):

@@ -54,7 +54,7 @@ def _key(section, parse, default, live=True, empty=False):
 
 @dataclass(frozen=True)
 class Settings:
-    limit: int = _key("agent", number(16, 1 << 22), 65536)  # rows of a device
+    limit: int = _key("agent", number(16, 1 << 22), 65536)  # FDB rows, and as many neighbours, of all devices together
     unanswered: int = _key("agent", number(16, 1 << 20), 8192)  # misses that wait, of a device
     unanswered_ttl: float = _key("agent", seconds(0.1, 3600), 10.0)
     source_limit: int = _key("agent", number(0, 1_000_000), 200)  # requests of one MAC a second; 0 is no limit

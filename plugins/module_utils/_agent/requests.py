@@ -34,7 +34,7 @@ class Requests:
             "devices": [_device(agent, index, device) for index, device in sorted(agent.devices.items())],
             "left_out": agent.left_out,
             "rows": {**rows, "limit": agent.settings.limit, "groups": sum(map(len, agent.groups.ours.values()))},
-            "access": agent.access.shown(),
+            "access": {**agent.access.shown(), **({} if agent.registry.publishes else {"published": None})},
             "counters": agent.counts(),
             "answer_seconds": {"p50": agent.latency.quantile(0.5), "p99": _finite(agent.latency.quantile(0.99))},
         }

@@ -241,8 +241,9 @@ class Snoop:
                 # A port that goes down says so once, and is heard again when it is up.
                 if error.errno == errnos.ENETDOWN:
                     continue
-                self.faults[self._names[index][0]] = error.strerror
+                name = self._names[index][0]
                 self._end(index)
+                self.faults[name] = error.strerror  # until `ports` is called again
                 break
             found = claim(frame)
             self.counters["frames"] += 1
