@@ -23,7 +23,7 @@ PREFIX = "/vtep.fabric/endpoints/"
 M1, M2 = bytes.fromhex("505433000001"), bytes.fromhex("505433000002")
 V1, V2 = packed("192.0.2.1"), packed("2001:db8::2")
 A1, A2 = packed("10.0.0.1"), packed("2001:db8:ff::1")
-WAIT = 10.0
+WAIT = 20.0  # seconds; after an outage up to five for an answer that never comes, and five until the next attempt
 log = logging.getLogger("test")
 
 
