@@ -3,6 +3,7 @@
 
 import json
 import signal
+import time
 
 import pytest
 from agent_net import HOST, HOST_MAC, OWN, TWO, TWO_MAC, VTEPS, Agent, Net, entry, fdb, frames, neighbors
@@ -87,6 +88,34 @@ def test_an_agent_that_starts_again_keeps_its_claims(agents, net, etcd):
         assert keys(etcd) == before
         agents["b"].start("ip", "netns", "exec", net.names["b"])
         assert keys(etcd) == before and fdb() == {TWO_MAC: B}
+
+
+def test_a_reload_keeps_what_is_published(agents, net, etcd):
+    until(lambda: len(keys(etcd)) == 2)
+    one = agents["a"]
+    assert not any("not heard" in line for line in one.said().splitlines() if "ready: " in line)
+    before = etcd.ctl("get", "--prefix", PREFIX, "-w", "json")
+    lease = json.loads((one.own["statedir"] / "etcd-lease.json").read_text())
+    one.write(interval="7")
+    one.process.send_signal(signal.SIGHUP)
+    until(lambda: "configuration read again" in one.said())
+    until(lambda: one.json("status")["registry"]["counters"]["watches"] == 2)
+    time.sleep(1)
+    rows = [json.loads(found)["kvs"] for found in (before, etcd.ctl("get", "--prefix", PREFIX, "-w", "json"))]
+    assert rows[0] == rows[1]
+    assert json.loads((one.own["statedir"] / "etcd-lease.json").read_text()) == lease
+
+
+def test_a_given_endpoint_that_another_vtep_claims_stays_there_after_a_restart(agents, net, etcd):
+    until(lambda: f"{PREFIX}/{TWO_MAC}/{B}" in keys(etcd))
+    etcd.ctl("put", f"{PREFIX}/{TWO_MAC}/{C}", json.dumps({"addresses": [TWO]}))
+    until(lambda: f"{PREFIX}/{TWO_MAC}/{B}" not in keys(etcd))
+    until(lambda: TWO_MAC.replace(":", "") in (agents["b"].own["statedir"] / "etcd-lease.json").read_text())
+    for number in (signal.SIGKILL, signal.SIGUSR1):
+        agents["b"].stop(number)
+        agents["b"].start("ip", "netns", "exec", net.names["b"])
+        time.sleep(1)
+        assert f"{PREFIX}/{TWO_MAC}/{B}" not in keys(etcd)
 
 
 def test_a_station_that_another_vtep_claims_is_given_up_until_it_is_heard_again(agents, net, etcd):
