@@ -149,7 +149,7 @@ def test_hrep_becomes_a_static_list_and_back(fabric):
 def test_hrep_becomes_a_dynamic_variant_and_that_becomes_snr(fabric):
     """The daemons of both kinds take each other's place."""
     fabric.site("vxfld-hrep")
-    for variant in ("unicast-dynamic-nd", "vxfld-snr", "unicast-dynamic-l2", "vxfld-snr"):
+    for variant in ("unicast-dynamic-nd", "vxfld-snr"):
         predicted = fabric.site(variant, "--check")
         assert surprises(fabric.site(variant), predicted) == []
         fabric.verify(variant)
