@@ -379,6 +379,24 @@ def test_what_the_kernel_has_lost_is_forgotten_but_not_what_was_just_written():
     assert agent.told(aged=2)
 
 
+def test_what_was_written_while_the_tables_were_read_is_not_forgotten():
+    agent = Agent(claim(1, 2), claim(2, 2))
+    agent.miss(mac(2))
+    agent.now += 10
+    agent.miss(mac(1))
+    assert agent.resolver.adopt(5, [], [], agent.now + 3, since=agent.now - 1) == []
+    assert agent.put(claim(1, 3, order=2), claim(2, 3, order=2)) == [(FDB, 5, mac(1), vtep(3))]
+
+
+def test_other_bounds_take_effect():
+    agent = Agent(*(claim(number, 2) for number in range(1, 9)))
+    agent.miss(*map(mac, range(1, 20)))
+    agent.resolver.configure(limit=3, unanswered=2, unanswered_ttl=1.0)
+    agent.now += 1
+    assert len(agent.miss(mac(30))) == 5
+    assert agent.waiting() == ["02:00:00:00:00:13", "02:00:00:00:00:1e"]
+
+
 def test_the_vtep_of_a_device_may_change():
     agent = Agent(claim(1, 2), claim(2, 3))
     agent.miss(ip(1), ip(2))

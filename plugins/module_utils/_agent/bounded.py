@@ -40,9 +40,10 @@ class Bounded:
         rows = self.devices[index]
         if key in rows:
             rows.move_to_end(key)
-        elif self.each is not None and len(rows) >= self.each:
-            rows.popitem(last=False)
         else:
+            while self.each is not None and len(rows) >= self.each:
+                rows.popitem(last=False)
+                self.count -= 1
             self.count += 1
         rows[key] = row
 

@@ -291,20 +291,21 @@ class Resolver:
         self._forget(here, key)
         self.counters["aged"] += not taken
 
-    def adopt(self, index, fdb, neighbors, now):
+    def adopt(self, index, fdb, neighbors, now, since=None):
         """Bring in line the registry, the memory, and what the kernel has of ours: [(mac, VTEP, seconds since its use)] and [(ip, mac)].
 
-        Not before the directory has been filled, since what the registry does not have is removed. Rows that were written within the
-        last second may be missing.
+        Not before the directory has been filled, since what the registry does not have is removed. since: when reading the kernel's
+        tables began. Rows that were written after that may be missing, and such as were written within the last second.
         """
         self._now = now
         here = self._here.get(index)
         if here is None:
             return []
         ops = []
+        settled = now - SETTLE if since is None else min(since, now - SETTLE)
         there = {mac for mac, _vtep, _idle in fdb} | {address for address, _mac in neighbors}
         for rows in (here.fdb, here.neighbors):
-            for key in [key for key, row in rows.items() if key not in there and now - row.answered >= SETTLE]:
+            for key in [key for key, row in rows.items() if key not in there and row.answered <= settled]:
                 self._forget(here, key)
                 self.counters["aged"] += 1
         # Nearly all rows are as they are known, and a large table is not to keep misses waiting.
