@@ -187,8 +187,9 @@ def test_when_systemd_restarts_the_service_everything_stays(vxrd, node, job, tmp
     script = f"echo '6 other.service restart running'; echo '7 vxrd.service {job} running'" if job else "exec sleep 60"
     (tools / "systemctl").write_text(f"#!/bin/sh\n{script}\n")
     (tools / "systemctl").chmod(0o755)
-    (tmp_path / "cgroup").write_text("0::/system.slice/vxrd.service\n")
-    vxrd.before = f"from pathlib import Path; from vtep_fabric._service import lifecycle; lifecycle.CGROUP = Path({str(tmp_path / 'cgroup')!r})"
+    group = tmp_path / "cgroup"
+    group.write_text("0::/system.slice/vxrd.service\n")
+    vxrd.before = f"import pathlib; from vtep_fabric._service import lifecycle; lifecycle.CGROUP = pathlib.Path({str(group)!r})"
     path = f"PATH={tools}:{os.environ['PATH']}"
     device()
     with listening(vxrd):
