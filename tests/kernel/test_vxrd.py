@@ -189,7 +189,9 @@ def test_when_systemd_restarts_the_service_everything_stays(vxrd, node, job, tmp
     (tools / "systemctl").chmod(0o755)
     group = tmp_path / "cgroup"
     group.write_text("0::/system.slice/vxrd.service\n")
-    vxrd.before = f"import pathlib; from vtep_fabric._service import lifecycle; lifecycle.CGROUP = pathlib.Path({str(group)!r})"
+    vxrd.before = (
+        f"import pathlib; from vtep_fabric._service import lifecycle; lifecycle.CGROUP = pathlib.Path({str(group)!r})"
+    )
     path = f"PATH={tools}:{os.environ['PATH']}"
     device()
     with listening(vxrd):

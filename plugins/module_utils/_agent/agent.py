@@ -425,6 +425,7 @@ class Agent:
         device = self.devices.get(index)
         if device is None:
             return
+        began = self.now()
         try:
             fdb, neighbors, there, want = await self.read_tables(device, keep=True)
         except FabricError:
@@ -435,7 +436,7 @@ class Agent:
             self._look_soon([index])
             return
         self.counters["sweeps"] += 1
-        self._write(self.resolver.adopt(index, fdb, neighbors, self.now()))
+        self._write(self.resolver.adopt(index, fdb, neighbors, self.now(), since=began))
         self._take_alarms()
         self.groups.review(device, want, there)
 
