@@ -265,6 +265,55 @@ def test_a_stranger_next_to_our_key_does_not_stop_us(tmp_path):
     run(work())
 
 
+def test_a_claim_that_is_not_known_yet_is_not_overtaken(tmp_path):
+    """The lease has ended, and word of what others have claimed meanwhile comes later than the new lease."""
+
+    async def work():
+        store = Store()
+        async with host(store, tmp_path, lease=0.06) as one:
+            one.one.publish({(100, M1): (), (100, M2): ()}, {100: VTEPS[0]})
+            await until(lambda: len(store.rows) == 2)
+            await one.queue.join()
+            one.pump.cancel()
+            store.revision += 1
+            store.put(key(VTEPS[1]), b"{}", 5)
+            store.revoke(next(iter(store.leases)))
+            while not one.queue.empty():
+                gone, row = one.queue.get_nowait()
+                if gone:
+                    one._take(gone, row)
+            writes = store.writes
+            await until(lambda: key(VTEPS[0], M2) in store.rows and one.one.yielded() == [(100, M1)])
+            assert key(VTEPS[0]) not in store.rows
+            assert store.writes <= writes + 2, "one claim, and a withdrawal of what is gone"
+
+    run(work())
+
+
+def test_what_is_heard_of_while_it_is_withdrawn(tmp_path):
+    async def work():
+        store = Store()
+        async with host(store, tmp_path) as one:
+            one.one.publish({(100, M1): ()}, {100: VTEPS[0]})
+            await until(lambda: store.rows)
+            real = one.link.transaction
+
+            async def slow(operations, *more):
+                found = await real(operations, *more)
+                if "request_delete_range" in operations[0]:
+                    one.one.publish({(100, M1): ()}, {100: VTEPS[0]}, [(100, M1)])
+                return found
+
+            one.link.transaction = slow
+            store.revision += 1
+            store.put(key(VTEPS[1]), b"{}", 5)
+            rival = store.revision
+            await until(lambda: key(VTEPS[0]) in store.rows and store.rows[key(VTEPS[0])].revision > rival)
+            assert not one.one.yielded()
+
+    run(work())
+
+
 def test_many_go_in_few_transactions_of_bounded_size(tmp_path):
     async def work():
         store = Store()
