@@ -167,6 +167,6 @@ def told(changes):
         for key, found in changes.items()
         for diff in (found if isinstance(found, list) else [found])  # Ansible's own modules tell several
         for side in ("before", "after")
-        for line in shown(diff.get(side, "")).splitlines()
+        for line in shown((diff or {}).get(side, "")).splitlines()
     }
     return {line for line in lines if not line[-1].endswith(" self dynamic")}

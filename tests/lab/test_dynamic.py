@@ -106,7 +106,7 @@ def test_an_endpoint_moves_under_a_running_ping(fabric):
     try:
         with Ping(fabric, "h2", H4) as ping:
             time.sleep(1)
-            fabric.run("h4", "ip link set eth0 down")
+            fabric.run("h4", "sysctl -q -w net.ipv6.conf.eth0.keep_addr_on_down=1; ip link set eth0 down")
             fabric.run("h1", "ip netns exec twin ip link set twin0 up")
             moved = waited(lambda: fabric.row("s2", H4_MAC) == [LOCAL["s1"]], 10)
             waited(lambda: fabric.answers("h2", H4), 10)
