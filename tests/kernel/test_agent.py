@@ -382,7 +382,8 @@ def test_learned_endpoints_are_counted(agent, net):
     agent.own["learn"] = "true"
     agent.start()
     net.ping()
-    access = until(lambda: (lambda told: told["learned"] and told)(agent.json("status")["access"]))
+    until(lambda: agent.json("status")["access"]["learned"])
+    access = agent.json("status")["access"]
     assert (access["learned"], access["published"], access["ports"]) == (1, 1, ["p1"])
 
 

@@ -77,7 +77,7 @@ def neighbors(name):
 
 
 def plain(found):
-    return [(key, value) for key, value, *_more in found]
+    return [row[:2] for row in found]
 
 
 def test_rows_as_tools_see_them(rows, vx4, vx6):

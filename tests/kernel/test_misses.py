@@ -49,7 +49,7 @@ def test_every_frame_tells_and_no_more_are_read_than_asked_for():
     index = device(f"{VX4} l2miss")
     with closing(Misses()) as listener:
         send("vx0", *[frame(A)] * 5)
-        assert [len(listener.read(2)) for _ in range(4)] == [2, 2, 1, 0]
+        assert [len(listener.read(2)) for _dummy in range(4)] == [2, 2, 1, 0]
         send("vx0", frame(B))
         assert listener.read(1) == [(index, B)]
 

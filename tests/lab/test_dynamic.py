@@ -171,7 +171,7 @@ def test_a_host_that_scans_harms_nobody_else(fabric):
     def first():
         """Milliseconds of a ping whose address has to be resolved, the median of some."""
         found = []
-        for _ in range(5):
+        for _dummy in range(5):
             fabric.forget("h3")
             out = fabric.run("h3", "ping -n -c 1 -W 2 2001:db8:ff::10")
             found.append(float(out.split("time=")[1].split()[0]))

@@ -324,7 +324,7 @@ def test_any_octets_are_a_document_or_refused(data):
 @given(st.data())
 def test_a_document_with_some_octets_changed_is_read_or_refused(data):
     octets = bytearray(text_of(ENTRY, {**ENTRY, "vni": 1}, more=[{}]))
-    for _ in range(data.draw(st.integers(1, 3))):
+    for _dummy in range(data.draw(st.integers(1, 3))):
         octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
     try:
         found, faults = claims.document(bytes(octets))

@@ -38,13 +38,12 @@ def event(mac, port=P1, state=REACHABLE, gone=False, master=BRIDGE, family=7, vl
 
 
 class Host:
-    def __init__(self, layout=LAYOUT, **rows):
+    def __init__(self, layout=None, **rows):
         self.rows, self.heard, self.told = Rows(rows), Heard(), []
         logger = logging.Logger("test")
         logger.handle = lambda record: self.told.append(record.getMessage())
         self.local = LocalEndpoints(self.rows, self.heard, logger)
-        if layout:
-            self.local.layout(layout)
+        self.local.layout(LAYOUT if layout is None else layout)
 
     def hears(self, mac, address, port=P1, now=0.0):
         if self.heard.put(port, mac, address, now):
@@ -139,7 +138,7 @@ def test_an_address_is_of_the_station_heard_last(host):
 
 
 def test_rows_at_the_start_and_of_ports_that_come():
-    host = Host(None)
+    host = Host({})
     host.rows[P1] = [row(A), row(B, PERMANENT), row(bytes.fromhex("505433000003"), master=99)]
     host.rows[P2] = [row(B, NOARP)]
     assert host.local.layout({BRIDGE: ((100,), {P1: "eth1"})})

@@ -153,7 +153,7 @@ def test_damaged_frames(frame, damage, length):
 def check(data):
     found = claim(data)
     if found:
-        mac, address = found
+        mac, address = tuple(found)
         assert mac == data[6:12] and not mac[0] & 1 and any(mac)
         assert address in data and snoop.station(address) and len(address) in (4, 16)
 

@@ -146,7 +146,7 @@ def _listed(addresses):
 
 
 def _vni(value):
-    if type(value) is int and 0 < value <= values.VNI_MAX:  # bool is an int
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= values.VNI_MAX:
         return value
     raise ValueError(f"vni: {shown(value)} is not a VNI; write a number, 1 to {values.VNI_MAX}, without quotes")
 

@@ -87,13 +87,13 @@ class Directory:
         """The claim that counts, or None."""
         one = self._vnis.get(vni)
         found = one.claims.get(mac) if one else None
-        return found[0] if type(found) is list else found
+        return found[0] if isinstance(found, list) else found
 
     def address(self, vni, packed):
         """The MAC address of the endpoint that has the address, or None."""
         one = self._vnis.get(vni)
         found = one.addresses.get(packed) if one else None
-        return found.owner if type(found) is _Shared else found
+        return found.owner if isinstance(found, _Shared) else found
 
     def claims(self, vni, mac):
         """All claims of an endpoint, newest first."""
@@ -104,7 +104,7 @@ class Directory:
         """The claim that counts, of each endpoint."""
         one = self._vnis.get(vni)
         for found in list(one.claims.values()) if one else ():
-            yield found[0] if type(found) is list else found
+            yield found[0] if isinstance(found, list) else found
 
     def vnis(self):
         """The VNIs that have endpoints."""
@@ -132,7 +132,7 @@ class Directory:
             if macs is None:
                 macs = fresh[claim.vni] = {}
             former = macs.setdefault(claim.mac, claim)
-            if type(former) is list:
+            if isinstance(former, list):
                 former.append(claim)
             elif former is not claim:
                 macs[claim.mac] = [former, claim]
@@ -148,7 +148,7 @@ class Directory:
             known = one.claims
             for mac, found in macs.items():
                 old = known.get(mac)
-                if type(found) is list or type(old) is list or old is None or old[2:4] != found[2:4]:
+                if isinstance(found, list) or isinstance(old, list) or old is None or old[2:4] != found[2:4]:
                     self._replace(vni, one, mac, _newest_of_each(found), leaving, now, grace)
                 elif leaving and (vni, mac, old.vtep) in leaving:
                     self._replace(vni, one, mac, [found], leaving, now, grace)
@@ -206,7 +206,7 @@ class Directory:
         """A single claim is newer or older than it was. The octets stay those that are the keys here: two copies of all cost 10 MB."""
         claim = one.claims[old.mac] = Claim(old.vni, old.mac, old.vtep, old.addresses, order)
         for packed in old.addresses:
-            if type(one.addresses[packed]) is _Shared:
+            if isinstance(one.addresses[packed], _Shared):
                 self._gain(one, packed, claim, now)
 
     def _set(self, vni, one, mac, claims, now):
@@ -239,7 +239,7 @@ class Directory:
         if found is None:
             one.addresses[packed] = claim.mac
             return
-        if type(found) is not _Shared:
+        if not isinstance(found, _Shared):
             found = one.addresses[packed] = _Shared(found, self._rank(self.mac(claim.vni, found)))
         before = found.owner
         found.put(claim.mac, self._rank(claim))
@@ -247,7 +247,7 @@ class Directory:
 
     def _lose(self, vni, one, packed, mac, now):
         found = one.addresses[packed]
-        if type(found) is not _Shared:
+        if not isinstance(found, _Shared):
             del one.addresses[packed]
             return
         before = found.owner
@@ -319,11 +319,11 @@ def _vtep(claim):
 
 
 def _listed(found):
-    return found if type(found) is list else [] if found is None else [found]
+    return found if isinstance(found, list) else [] if found is None else [found]
 
 
 def _newest_of_each(found):
     """Of the claims of one endpoint in a snapshot, one of each VTEP."""
-    if type(found) is not list:
+    if not isinstance(found, list):
         return [found]
     return list({claim.vtep: claim for claim in sorted(found, key=lambda claim: claim.order)}.values())

@@ -407,7 +407,7 @@ class Publisher:
         try:
             with open(self._file, "rb") as file:
                 found = json.loads(file.read(LARGEST_STATE))
-            if found["prefix"] == self._settings.prefix and type(found["lease"]) is int and found["lease"] > 0:
+            if found["prefix"] == self._settings.prefix and _is_number(found["lease"]) and found["lease"] > 0:
                 return found["lease"], {(vni, bytes.fromhex(mac)) for vni, mac in found.get("withdrawn", ())}
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             pass
@@ -466,3 +466,7 @@ def _directory(key):
 
 def _shown(key):
     return f"{key[0]}/{key[1].hex(':')}"
+
+
+def _is_number(value):
+    return isinstance(value, int) and not isinstance(value, bool)
