@@ -36,9 +36,8 @@ verify: ## prove VARIANT on the running lab with packets
 teardown: ## remove from the lab's hosts all that the collection made
 	$(PLAY) playbooks/teardown.yml
 
-# Two lanes, since tests in the lab mostly wait.
 test: lint ## everything that CI runs
-	$(MAKE) --no-print-directory -j2 --output-sync=line unit beside
+	tools/test
 
 beside:
 	for target in sanity build molecule; do $(MAKE) --no-print-directory $$target || exit; done

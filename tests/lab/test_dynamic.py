@@ -78,7 +78,10 @@ def test_each_variant_with_each_registry(fabric, variant, kind):
     fabric.kind = kind
     predicted = fabric.site(variant, "--check")
     assert predicted
-    assert surprises(fabric.site(variant), predicted) == []
+    done = fabric.site(variant)
+    assert set(done) == set(predicted)
+    if kind == "file":  # nobody predicts a certificate
+        assert surprises(done, predicted) == []
     fabric.verify(variant)
     if variant == ND:
         assert fabric.site(variant) == {}
@@ -126,6 +129,7 @@ def test_an_endpoint_moves_under_a_running_ping(fabric):
 
 
 def test_an_agent_killed_under_load_loses_no_frame(fabric):
+    waited(lambda: fabric.answers("h1", H4), 10)
     with Ping(fabric, "h1", H4) as ping:
         for host in ("s1", "s3"):
             pid = fabric.pid(host)
