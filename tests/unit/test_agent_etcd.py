@@ -131,6 +131,14 @@ def test_pages_that_lead_in_a_circle():
         run(gathered(client(page, page).pages(b"k", b"l")))
 
 
+def test_more_keys_than_anybody_has(monkeypatch):
+    monkeypatch.setattr(etcd, "MOST_KEYS", 5)
+    made = client(*[{"header": HEADER, "kvs": [row(b"%d" % at), row(b"%dx" % at)], "more": True} for at in range(9)])
+    with pytest.raises(etcd.EtcdError, match="more than 5 keys"):
+        run(gathered(made.pages(b"0", b":")))
+    assert len(made._client.asked) == 3
+
+
 # --- what is answered
 
 
@@ -211,6 +219,20 @@ def test_refusals(status, answer, code, words):
     with pytest.raises(etcd.EtcdError, match=words) as caught:
         run(client((status, answer)).get(b"x"))
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("words", ["\ud800", "\x1b[2J", "a\nb", "\u202e", "\x9b"])
+@pytest.mark.parametrize("answer", [(500, {"message": "%"}), (200, {"error": {"message": "%"}}), (200, {"error": "%"})])
+def test_others_words_are_shown_as_they_cannot_harm(answer, words):
+    status, told = answer
+    told = json.dumps(told).replace("%", json.dumps(words)[1:-1])
+    with pytest.raises(etcd.EtcdError) as caught:
+        run(client((status, told.encode())).get(b"x"))
+    assert str(caught.value).isprintable() and "\\" in str(caught.value)
+    canceled = {"result": {"header": HEADER, "canceled": True, "cancel_reason": words}}
+    with pytest.raises(etcd.EtcdError) as caught:
+        run(watched(client(canceled)))
+    assert str(caught.value).isprintable()
 
 
 def test_what_is_forgotten_is_told_apart():

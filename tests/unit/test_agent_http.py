@@ -188,6 +188,50 @@ def test_a_stream_of_lines():
     asyncio.run(work())
 
 
+def test_a_stream_that_is_read_whole():
+    async def work():
+        lines = b"".join(b"64\r\n" + b"x" * 99 + b"\n\r\n" for _dummy in range(100))
+        async with Server(CHUNKED + lines + b"0\r\n\r\n", CHUNKED + lines, CHUNKED + lines) as server:
+            client = http.Client(server.url)
+            stream = await client.stream("POST", "/", b"{}")
+            assert await stream.read() == (b"x" * 99 + b"\n") * 100
+            stream.close()
+            stream = await client.stream("POST", "/", b"{}")
+            with pytest.raises(http.TooLong):
+                await stream.read(most=9000)
+            stream.close()
+            stream = await client.stream("POST", "/", b"{}")
+            with pytest.raises(http.HttpError, match="ended the connection"):
+                await stream.read()
+            stream.close()
+
+    asyncio.run(work())
+
+
+def test_a_stream_of_lines_that_has_no_end_is_not_read_for_ever():
+    async def serve(reader, writer):
+        with contextlib.suppress(OSError, EOFError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 500 x\r\n\r\n")
+            while True:
+                writer.write(b"line\n")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        writer.close()
+
+    async def work():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        client = http.Client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        stream = await client.stream("POST", "/")
+        with pytest.raises(http.HttpError, match="no answer within 0.3 s"):
+            await asyncio.wait_for(stream.read(timeout=0.3), 5)
+        stream.close()
+        server.close()
+        await asyncio.sleep(0.1)
+
+    asyncio.run(work())
+
+
 def test_headers_cannot_be_forged():
     async def work():
         client = http.Client("http://127.0.0.1:9")

@@ -129,6 +129,11 @@ def test_what_systemd_hears(systemd):
     assert first == "RELOADING=1" and now <= int(second.partition("MONOTONIC_USEC=")[2]) + 1 <= now + 1e6
 
 
+def test_systemd_hears_that_a_service_is_ready_whatever_its_status_is(systemd):
+    notify.ready("etcd: \ud800")
+    assert systemd.recv(999) == b"READY=1\nSTATUS=etcd: ?"
+
+
 def test_an_abstract_socket(monkeypatch):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
         name = f"vtep-test-{os.getpid()}"

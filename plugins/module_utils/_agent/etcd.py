@@ -14,9 +14,11 @@ import json
 import re
 from base64 import b64decode, b64encode
 
+from .._service.log import escaped
 from . import http
 
 PAGE = 1000  # keys of a range that are asked for at once
+MOST_KEYS = 1 << 20  # of a range; about 1 GB of endpoints
 MOST_OPERATIONS = 100  # of a transaction; etcd takes 128
 MOST_OCTETS = 512 << 10  # of a transaction; etcd takes 1.5 MiB
 MOST_ANSWER = 8 << 20  # a page that is longer is asked for again in smaller parts; one key has at most 2 MiB
@@ -66,7 +68,7 @@ class Etcd:
 
     async def pages(self, start, end, limit=PAGE):
         """(Header, [Row]) of keys from `start` to before `end`, page by page, all as they were at the first one's revision."""
-        revision = 0
+        revision = count = 0
         while True:
             request = {"key": _text(start), "range_end": _text(end), "limit": limit}
             if revision:
@@ -81,6 +83,9 @@ class Etcd:
             header = _header(answer)
             revision = revision or header.revision
             rows = [_row(one) for one in _listed(answer, "kvs")]
+            count += len(rows)
+            if count > MOST_KEYS:
+                raise EtcdError(f"{self.url}: it has more than {MOST_KEYS} keys of endpoints")
             yield Header(header.cluster, revision), rows
             if not answer.get("more") or not rows:
                 return
@@ -325,7 +330,8 @@ def _refused(found, url):
 
 
 def _words(value):
-    return value[:200] if isinstance(value, str) else ""
+    """A text of its, which is shown at terminals and told to others that want UTF-8."""
+    return escaped(value[:200]) if isinstance(value, str) else ""
 
 
 def _json(data, url):

@@ -221,21 +221,21 @@ class Stream:
 
     async def read(self, most=MOST, timeout=TIMEOUT):
         """The whole body, when it has an end after all."""
-        found = [line async for line in _timed(self.lines(most), timeout)]
-        return b"\n".join(found)
+        return await self._client._in_time(self._whole(most), timeout)
+
+    async def _whole(self, most):
+        found = bytearray()
+        try:
+            async for piece in self._pieces:
+                found += piece
+                if len(found) > most:
+                    raise TooLong(f"{self._client.url}: the answer is longer than {most} octets")
+        except (OSError, EOFError, ValueError) as error:
+            raise self._client._error(error) from None
+        return bytes(found)
 
     def close(self):
         self._connection.abort()
-
-
-async def _timed(lines, timeout):
-    while True:
-        try:
-            yield await within(timeout, lines.__anext__())
-        except StopAsyncIteration:
-            return
-        except asyncio.TimeoutError:
-            raise HttpError(f"no end of the answer within {timeout:g} s") from None
 
 
 class _Connection:

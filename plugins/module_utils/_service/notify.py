@@ -51,6 +51,7 @@ def _tell(*lines):
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as one:
             one.setblocking(False)  # a hung systemd must not hang the service
-            one.sendto("\n".join(lines).encode(), "\0" + name[1:] if name[0] == "@" else name)
+            # A character that UTF-8 does not have must not keep systemd from hearing the rest.
+            one.sendto("\n".join(lines).encode(errors="replace"), "\0" + name[1:] if name[0] == "@" else name)
     except OSError:
         return  # nobody listens: there is nobody to tell it to either
