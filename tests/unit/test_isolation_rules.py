@@ -178,6 +178,16 @@ def test_missing_rights_are_named(stub):
         nft.table("vtep_fabric", ("inet",))
 
 
+def test_an_nft_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
+    path = tmp_path / "nft"
+    path.write_text("#!/bin/sh\nexec sleep 30\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(nft, "program", lambda: str(path))
+    monkeypatch.setattr(nft, "TIMEOUT", 0.2)
+    with pytest.raises(FabricError, match="^nft: no answer within 0.2 s$"):
+        nft.table("vtep_fabric", ("inet",))
+
+
 def test_other_complaints_are_passed_on(stub):
     stub("internal:0:0-0: Error: Could not process rule: No buffer space available\n\n")
     with pytest.raises(FabricError, match="^nft: Could not process rule: No buffer space available$"):

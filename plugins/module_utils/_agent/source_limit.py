@@ -48,7 +48,8 @@ class SourceLimit:
         self._unnamed = unnamed
         wanted = objects(self.limit, usable) if self.limit and usable else []
         try:
-            changes = _changes(nft.table(TABLE, [FAMILY]), wanted)
+            # What stations have used may be 131,070 elements, which others would wait for while they are decoded.
+            changes = _changes(nft.table(TABLE, [FAMILY], terse=True), wanted)
             if changes:
                 nft.commit(changes)
             self._tell(None)
@@ -68,7 +69,7 @@ class SourceLimit:
     def close(self):
         """Take the table away. Without a table there is nothing to say."""
         try:
-            if nft.table(TABLE, [FAMILY]):
+            if nft.table(TABLE, [FAMILY], terse=True):
                 nft.commit([{"delete": {"table": {"family": FAMILY, "name": TABLE}}}])
         except FabricError as error:
             if self.ok:
@@ -132,7 +133,8 @@ def _changes(found, wanted):
         table = {"table": {"family": FAMILY, "name": TABLE}}
         # Adding first makes the deletion sure of its table.
         return [{"add": table}, {"delete": table}, *({"add": one} for one in wanted)]
-    before, after = _ports(found), _ports(wanted)
+    before = {_port(one) for one in nft.elements(FAMILY, TABLE, "ports")}
+    after = next(set(one["set"]["elem"]) for one in wanted if one.get("set", {}).get("name") == "ports")
     home = {"family": FAMILY, "table": TABLE, "name": "ports"}
     changes = []
     for verb, names in (("delete", before - after), ("add", after - before)):
@@ -141,10 +143,9 @@ def _changes(found, wanted):
     return changes
 
 
-def _ports(objects):
-    """The ports, as they are in the set; what is none of ours, as text."""
-    elements = next((one["set"].get("elem", ()) for one in objects if one.get("set", {}).get("name") == "ports"), ())
-    return {one if isinstance(one, str) else json.dumps(one, sort_keys=True) for one in elements}
+def _port(element):
+    """A port, as it is in the set; what is none of ours, as text."""
+    return element if isinstance(element, str) else json.dumps(element, sort_keys=True)
 
 
 _KEPT = {

@@ -10,6 +10,8 @@ import subprocess
 
 from .._model.errors import FabricError, MissingError
 
+TIMEOUT = 10.0  # seconds for one call; nft waits for the kernel, which may be busy with another's tables
+
 # What nft prints of the kernel's errno where a whole family or nf_tables itself is absent.
 _ABSENT = ("Operation not supported", "not supported by protocol", "Protocol not supported", "cache initialization")
 
@@ -24,19 +26,26 @@ def program():
     return shutil.which("nft", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin:/usr/local/sbin")
 
 
-def table(name, families):
-    """The objects of the tables of that name in those families, without the listing's own header."""
+def table(name, families, terse=False):
+    """The objects of the tables of that name in those families, without the listing's own header. terse: nor what is in the sets."""
     present = _nft(["list", "tables"]).splitlines()
-    return [thing for family in families if f"table {family} {name}" in present for thing in _objects(family, name)]
+    there = [family for family in families if f"table {family} {name}" in present]
+    return [thing for family in there for thing in _objects(family, name, terse)]
 
 
-def _objects(family, name):
-    text = _nft(["-j", "list", "table", family, name])
+def _objects(family, name, terse):
+    text = _nft(["-j", *(["-t"] if terse else []), "list", "table", family, name])
     try:
         return [thing for thing in json.loads(text)["nftables"] if "metainfo" not in thing]
     except ValueError:
         # nft 1.0.6 prints broken JSON for a table with flags. A table like that is not ours, whatever else it holds.
         return [{"unreadable": {"family": family, "name": name}}]
+
+
+def elements(family, table, name):
+    """What is in a set."""
+    found = json.loads(_nft(["-j", "list", "set", family, table, name]))["nftables"]
+    return next((one["set"].get("elem", []) for one in found if "set" in one), [])
 
 
 def counter(family, table, name):
@@ -54,15 +63,19 @@ def _nft(arguments, text=""):
     path = program()
     if not path:
         raise missing()
-    done = subprocess.run(
-        [path, *arguments],
-        input=text,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        env=dict(os.environ, LC_ALL="C"),
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [path, *arguments],
+            input=text,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=dict(os.environ, LC_ALL="C"),
+            check=False,
+            timeout=TIMEOUT,
+        )
+    except subprocess.TimeoutExpired:
+        raise FabricError(f"nft: no answer within {TIMEOUT:g} s") from None
     if done.returncode:
         raise _error(done.stderr)
     return done.stdout
