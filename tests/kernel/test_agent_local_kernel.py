@@ -287,9 +287,9 @@ def test_the_kernels_filter(vtep):
     vtep.serve(0.5)
     heard = vtep.snoop.heard
     first, second = sorted(index for index, (name, _number) in vtep.snoop._names.items() if name.startswith("eth"))
-    assert packed("192.0.2.10") in heard.addresses([first], mac(MACS["h1"]))
-    assert not heard.addresses([second], mac(MACS["h1"])), "what goes out of eth2 is not heard there"
-    assert packed("192.0.2.55") in heard.addresses([first], mac("02:00:00:00:00:55")), "priority only"
+    assert packed("192.0.2.10") in heard.of(first).get(mac(MACS["h1"]), {})
+    assert not heard.of(second).get(mac(MACS["h1"]), {}), "what goes out of eth2 is not heard there"
+    assert packed("192.0.2.55") in heard.of(first).get(mac("02:00:00:00:00:55"), {}), "priority only"
     assert heard.counters["heard"] >= 4
     count = vtep.snoop.counters["frames"]
     assert count - vtep.snoop.counters["refused"] == heard.counters["heard"]
@@ -300,7 +300,7 @@ def test_the_kernels_filter(vtep):
         one.send(other[:12] + b"\x08\x00" + bytes(46))
     reaches("h1", "192.0.2.11", 3)
     vtep.serve(0.2)
-    assert not heard.addresses([first], mac("02:00:00:00:00:57"))
+    assert not heard.of(first).get(mac("02:00:00:00:00:57"), {})
 
 
 # --- the limit

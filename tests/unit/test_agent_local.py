@@ -210,7 +210,7 @@ def test_bounds(host, monkeypatch):
     macs = [bytes((2, 0, 0, 0, 0, number)) for number in range(10)]
     for one in macs[:5]:
         host.event(one)
-    assert len(host.found) == 3 and host.local.left_out == 2
+    assert len(host.found) == 3
     host.event(macs[5], state=NOARP)
     host.event(macs[6], P2)
     host.event(macs[7], P2)
@@ -221,6 +221,55 @@ def test_bounds(host, monkeypatch):
     host.event(macs[1], gone=True)
     host.event(macs[8])
     assert (100, macs[8]) in host.found
+
+
+def test_one_that_was_left_out_comes_in_when_there_is_room(host, monkeypatch):
+    monkeypatch.setattr(local, "MOST_LEARNED", 3)
+    flood = [bytes((2, 0, 0, 0, 0, number)) for number in range(3)]
+    for one in [*flood, A]:
+        host.event(one)
+    host.rows[P1] = [row(one) for one in [*flood, A]]
+    assert not host.local.tick(1) and (100, A) not in host.found, "there is none yet"
+    del host.rows[P1][:3]
+    for one in flood:
+        host.event(one, gone=True)
+    assert host.local.tick(2) and host.found == {(100, A): ()}, "it goes on talking, of which nothing is told"
+    assert not host.local.tick(3) and len(host.told) == 1
+    for one in flood:
+        host.event(one)
+    assert len(host.told) == 2, "another flood is another thing"
+    host.local.layout({})
+    assert not host.local.tick(4) and not host.local._crowded
+
+
+def test_a_flood_that_goes_on_is_told_once(host, monkeypatch):
+    monkeypatch.setattr(local, "MOST_LEARNED", 3)
+    macs = [bytes((2, 0, 0, 0, 0, number)) for number in range(10)]
+    for number in range(6):
+        host.rows[P1] = [row(one) for one in macs[number : number + 4]]
+        for one in macs[: number + 4]:
+            host.event(one, gone=one not in macs[number:])
+        host.local.tick(number)
+    assert len(host.found) == 3 and len(host.told) == 1
+
+
+def test_a_station_is_looked_for_once_and_not_behind_each_port():
+    asked = []
+
+    class Counting(Heard):
+        def of(self, port):
+            asked.append(port)
+            return super().of(port)
+
+    ports = {number: f"p{number}" for number in range(20)}
+    host = Host({BRIDGE: ((100,), ports)})
+    host.local._heard = host.heard = Counting()
+    for number in range(50):
+        host.event(bytes((2, 0, 0, 0, 0, number)), number % 20)
+    host.hears(bytes((2, 0, 0, 0, 0, 7)), V4, 7)
+    host.hears(A, V6, 7)
+    assert len(host.found) == 50 and host.found[100, bytes((2, 0, 0, 0, 0, 7))] == (V4,)
+    assert sorted(asked) == list(ports)
 
 
 def test_what_the_bridge_keeps_is_not_idle(host):

@@ -212,11 +212,11 @@ def test_addresses_of_a_mac():
     heard = Heard()
     assert heard.put(1, MAC, V4, 10) and heard.put(1, MAC, V6, 11) and heard.put(2, MAC, V6, 20)
     assert not heard.put(1, MAC, V4, 12)
-    assert heard.addresses([1], MAC) == {V4: 12, V6: 11}
-    assert heard.addresses([1, 2, 3], MAC) == {V4: 12, V6: 20}
-    assert heard.addresses([1], OTHER) == {}
+    assert heard.of(1).get(MAC, {}) == {V4: 12, V6: 11}
+    assert heard.of(2) == {MAC: {V6: 20}} and heard.of(3) == {}
+    assert heard.of(1).get(OTHER, {}) == {}
     assert heard.ports({2}) and not heard.ports({2, 3})
-    assert heard.addresses([1, 2], MAC) == {V6: 20}
+    assert heard.of(1) == {} and heard.of(2) == {MAC: {V6: 20}}
 
 
 def test_a_mac_has_sixteen_addresses():
@@ -225,7 +225,7 @@ def test_a_mac_has_sixteen_addresses():
         heard.put(1, MAC, address(number), number)
     heard.put(1, MAC, address(0), 16)  # heard again, so that another one gives way
     assert heard.put(1, MAC, address(99), 17)
-    found = heard.addresses([1], MAC)
+    found = heard.of(1).get(MAC, {})
     assert len(found) == 16 and address(1) not in found and address(0) in found and address(99) in found
     assert heard.counters["evicted"] == 1
 
@@ -239,8 +239,8 @@ def test_a_port_has_4096_macs():
     for number in range(4096, 4196):
         heard.put(1, mac(number), V4, number)
     assert len(heard) == 4096 + 1
-    assert heard.addresses([1], mac(0)) and not heard.addresses([1], mac(100)) and heard.addresses([1], mac(101))
-    assert heard.addresses([2], MAC), "another port's are not touched"
+    assert heard.of(1).get(mac(0), {}) and not heard.of(1).get(mac(100), {}) and heard.of(1).get(mac(101), {})
+    assert heard.of(2).get(MAC, {}), "another port's are not touched"
 
 
 def test_what_is_idle_is_forgotten():
@@ -250,7 +250,7 @@ def test_what_is_idle_is_forgotten():
     heard.put(1, mac(7), V6, 300)
     assert not heard.forget(599, lambda port, one: False)
     assert heard.forget(600, lambda port, one: (port, one) == (1, MAC))
-    assert heard.addresses([1], MAC) and not heard.addresses([1], OTHER) and heard.addresses([1], mac(7))
+    assert heard.of(1).get(MAC, {}) and not heard.of(1).get(OTHER, {}) and heard.of(1).get(mac(7), {})
     assert heard.counters["forgotten"] == 1
 
 

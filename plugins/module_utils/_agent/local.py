@@ -20,12 +20,11 @@ NUD_NOARP = 0x40  # a static row
 class LocalEndpoints:
     """rows: has `of(port)`, a _kernel.bridge_rows.BridgeRows. heard: a snoop.Heard.
 
-    `version` goes up with each change of what `endpoints` gives; `left_out` counts stations beyond the bounds.
+    `version` goes up with each change of what `endpoints` gives.
     """
 
     def __init__(self, rows, heard, log):
         self.version = 0
-        self.left_out = 0
         self._rows, self._heard, self._log = rows, heard, log
         self._bridges = {}  # index: (vni, {port's index})
         self._stations = {}  # bridge: {(mac, vlan): (port, static)}
@@ -33,6 +32,7 @@ class LocalEndpoints:
         self._count = 0
         self._unread = set()  # ports whose rows the kernel did not give
         self._ambiguous = frozenset()
+        self._crowded = set()  # (bridge, port) behind which stations were left out
         self._full = False  # it has been told
         self._looked = 0.0
         self._made = (-1, {})
@@ -83,7 +83,6 @@ class LocalEndpoints:
     def resync(self):
         """Read all rows again: some changes were lost. True when something had gone unnoticed."""
         before = self.version
-        self.left_out = 0
         for bridge, (_vni, ports) in self._bridges.items():
             for port in sorted(ports):
                 self._read(bridge, port)
@@ -97,12 +96,24 @@ class LocalEndpoints:
                 self._read(bridge, port)
             else:
                 self._unread.discard((bridge, port))
+        self._make_room()
         if now - self._looked >= LOOK:
             self._looked = now
             known = {port: self._macs(bridge) for bridge, (_vni, ports) in self._bridges.items() for port in ports}
             if self._heard.forget(now, lambda port, mac: mac in known.get(port, ())):
                 self.version += 1
         return self.version != before
+
+    def _make_room(self):
+        """Take in stations that were left out, where there is room now: of one that goes on talking nothing more is told."""
+        for bridge, port in sorted(self._crowded):
+            if port not in self._bridges.get(bridge, (None, ()))[1]:
+                self._crowded.discard((bridge, port))
+            elif self._count < MOST and self._learned.get(port, 0) < MOST_LEARNED:
+                self._crowded.discard((bridge, port))
+                self._read(bridge, port)
+        if not self._crowded:
+            self._full = False
 
     def changed(self):
         """The snoop has heard something new."""
@@ -149,7 +160,7 @@ class LocalEndpoints:
                     MOST_LEARNED,
                     MOST,
                 )
-            self.left_out += 1
+            self._crowded.add((bridge, port))
             return
         stations[key] = port, static
         self._count += 1
@@ -201,12 +212,18 @@ class LocalEndpoints:
         heard = {}  # (vni, mac): {address: when}
         latest = {}  # (vni, address): (when, mac)
         for bridge, (vni, ports) in self._bridges.items():
-            for mac in self._macs(bridge):
-                known = heard.setdefault((vni, mac), {})
-                # A station that has moved from one port to another keeps what it was heard with.
-                for address, when in self._heard.addresses(ports, mac).items():
-                    known[address] = max(when, known.get(address, when))
-                    latest[vni, address] = max((when, mac), latest.get((vni, address), (when, mac)))
+            macs = self._macs(bridge)
+            for mac in macs:
+                heard.setdefault((vni, mac), {})
+            # A station that has moved from one port to another keeps what it was heard with.
+            for port in ports:
+                for mac, addresses in self._heard.of(port).items():
+                    if mac not in macs:
+                        continue
+                    known = heard[vni, mac]
+                    for address, when in addresses.items():
+                        known[address] = max(when, known.get(address, when))
+                        latest[vni, address] = max((when, mac), latest.get((vni, address), (when, mac)))
         return {
             (vni, mac): tuple(sorted(one for one in known if latest[vni, one][1] == mac))
             for (vni, mac), known in heard.items()

@@ -172,13 +172,9 @@ class Heard:
         self.counters["heard"] += 1
         return new
 
-    def addresses(self, ports, mac):
-        """{address: when it was heard last} of a MAC behind any of the ports."""
-        found = {}
-        for port in ports:
-            for address, when in self._ports.get(port, {}).get(mac, {}).items():
-                found[address] = max(when, found.get(address, when))
-        return found
+    def of(self, port):
+        """{mac: {address: when it was heard last}} of a port, as it is kept here."""
+        return self._ports.get(port, {})
 
     def forget(self, now, keep):
         """Drop what has been idle, but not of MACs for which keep(port, mac) is true. True when something went."""
