@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import OrderedDict
 from pathlib import Path
 
 from .._kernel.bridge_ports import BridgePorts
 from .._kernel.bridge_rows import BridgeRows
 from .._model.errors import FabricError
-from . import claims
+from . import claims, http
 from .claims import address_text
 from .local import LocalEndpoints
 from .snoop import Snoop
@@ -19,6 +20,9 @@ from .source_limit import SourceLimit
 
 SETTLE = 0.05  # seconds from a change of the own endpoints until they are published
 REOPEN = 3.0  # seconds until ports are listened on again where that has failed
+REST = 20  # what is published is put together in one part of so many of the time
+LEAVE = 5.0  # seconds that nft has at the end
+FIRST = 10  # of the same trouble are told one by one
 AGAIN = 1.0  # seconds until links are looked at again after word of them was lost
 
 
@@ -41,6 +45,8 @@ class Access:
         self._loop = self._timer = self._limiting = None
         self._limit_due = False
         self._last = None  # what was published last
+        self._pause = SETTLE  # until the next publication
+        self._strange = None  # (given, VTEPs) of which it is told what is others'
         self._told = OrderedDict()  # the latest faults that were told
         self._reopen = 0.0  # when ports that are not heard are tried again
 
@@ -84,9 +90,15 @@ class Access:
             self._loop.remove_reader(self._ports)
             self._ports.close()
         if self._limiting:
-            await asyncio.wait([self._limiting])
-        if not keep and self._loop:
-            await self._loop.run_in_executor(None, self.limit.close)
+            await asyncio.wait([self._limiting], timeout=LEAVE)
+        if keep or not self._loop:
+            return
+        try:
+            if self._limiting and not self._limiting.done():
+                raise asyncio.TimeoutError
+            await http.within(LEAVE, self._loop.run_in_executor(None, self.limit.close))
+        except asyncio.TimeoutError:
+            self._log.warning("source_limit: its table may stay: nft does not answer")
 
     # What happens
 
@@ -116,7 +128,7 @@ class Access:
             return
         for event in events:
             vnis, ports = self._layout.get(event.master, ((), ()))
-            if event.index in ports and len(vnis) == 1 and not event.gone:
+            if event.index in ports and len(set(vnis)) == 1 and not event.gone:
                 # It may be there already, and another VTEP may have claimed it meanwhile.
                 self._just_learned.add((vnis[0], event.key))
         if self.local.events(events) or self._just_learned:
@@ -154,15 +166,16 @@ class Access:
         try:
             if self._ports.read():
                 self.layout(self._devices)
-        except FabricError as error:
+        except (OSError, FabricError) as error:
             self._fault(error)
             self._loop.call_later(AGAIN, self._rescan)
 
     def _rescan(self):
         try:
-            if self._ports.rescan():
-                self.layout(self._devices)
-        except FabricError as error:
+            self._ports.rescan()
+            # Whatever it says: what failed may have taken in changes that nobody was told of.
+            self.layout(self._devices)
+        except (OSError, FabricError) as error:
             self._fault(error)
             self._loop.call_later(AGAIN, self._rescan)
 
@@ -174,8 +187,8 @@ class Access:
         self._tell_unheard()
 
     def _tell_unheard(self):
-        for name, why in self.snoop.faults.items():
-            self._tell(f"learn: addresses behind {name} are not heard: {why}")
+        texts = [f"learn: addresses behind {name} are not heard: {why}" for name, why in self.snoop.faults.items()]
+        self._tell_some(texts, "learn")
         self._reopen = self._loop.time() + REOPEN
 
     def _frames(self, fileno):
@@ -233,21 +246,21 @@ class Access:
 
     def _publish_soon(self):
         if self._timer is None:
-            self._timer = self._loop.call_later(SETTLE, self._publish_now)
+            self._timer = self._loop.call_later(self._pause, self._publish_now)
 
     def _publish_now(self):
         self._timer = None
+        began = time.monotonic()
+        self._put_together()
+        self._pause = max(SETTLE, REST * (time.monotonic() - began))
+
+    def _put_together(self):
         local = {device.vni: device.local for device in self._devices.values() if device.local}
         learned = {key: found for key, found in self._learned().items() if key[0] in local}
+        self._tell_strange(local)
         found = dict(learned)
         for (vni, mac), claim in self._given.items():
-            if vni not in local:
-                continue
-            if claim.vtep != local[vni]:
-                self._tell(
-                    f"endpoints_file: {mac.hex(':')} of VNI {vni} is behind {address_text(claim.vtep)}, and this host is "
-                    f"{address_text(local[vni])}; it is not published"
-                )
+            if claim.vtep != local.get(vni):
                 continue
             found[vni, mac] = tuple(sorted({*claim.addresses, *learned.get((vni, mac), ())}))[: claims.MOST_ADDRESSES]
         just, self._just_learned = self._just_learned & set(learned), set()
@@ -255,8 +268,27 @@ class Access:
             self._last = found, local
             self._publish(found, local, just)
 
+    def _tell_strange(self, local):
+        """What of endpoints_file is others'. There may be much of it, so once only for what it says and where this host is."""
+        if (self._given, local) == self._strange:
+            return
+        self._strange = self._given, local
+        texts = [
+            f"endpoints_file: {mac.hex(':')} of VNI {vni} is behind {address_text(claim.vtep)}, and this host is "
+            f"{address_text(local[vni])}; it is not published"
+            for (vni, mac), claim in self._given.items()
+            if claim.vtep != local.get(vni, claim.vtep)
+        ]
+        self._tell_some(texts, "endpoints_file")
+
     def _learned(self):
         return self.local.endpoints() if self.local else {}
+
+    def _tell_some(self, texts, what):
+        for text in texts[:FIRST]:
+            self._tell(text)
+        if len(texts) > FIRST:
+            self._tell(f"{what}: and {len(texts) - FIRST} more of these")
 
     def _tell(self, text):
         if text not in self._told:
