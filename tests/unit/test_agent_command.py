@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import os
 import threading
 from types import SimpleNamespace
 
@@ -289,8 +290,20 @@ def test_the_textfile_is_replaced_at_once(tmp_path):
     metrics.write(file, "a 1\n")
     metrics.write(file, "a 2\n")
     assert file.read_text() == "a 2\n" and [one.name for one in tmp_path.iterdir()] == ["a.prom"]
+    assert file.stat().st_mode & 0o777 == 0o644
     file.unlink()
     file.mkdir()
     with pytest.raises(OSError):
         metrics.write(file, "a 3\n")
     assert [one.name for one in tmp_path.iterdir()] == ["a.prom"]
+
+
+def test_a_link_does_not_lead_the_textfile_elsewhere(tmp_path):
+    directory, secret = tmp_path / "textfiles", tmp_path / "secret"
+    directory.mkdir()
+    secret.write_text("as it was")
+    secret.chmod(0o600)
+    (directory / f".a.prom.{os.getpid()}").symlink_to(secret)
+    metrics.write(directory / "a.prom", "a 1\n")
+    assert secret.read_text() == "as it was" and secret.stat().st_mode & 0o777 == 0o600
+    assert [one.name for one in directory.iterdir()] == ["a.prom"] and not (directory / "a.prom").is_symlink()

@@ -71,8 +71,12 @@ def write(path, found):
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")  # no *.prom, which the collector would read
     try:
-        temporary.write_text(found, encoding="utf-8")
-        temporary.chmod(0o644)
+        temporary.unlink(missing_ok=True)
+        # Whoever else may write into the directory must not lead this elsewhere.
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        with open(file, "w", encoding="utf-8") as opened:
+            os.fchmod(file, 0o644)
+            opened.write(found)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
