@@ -31,6 +31,8 @@ AGAIN = 0.25  # seconds between two looks meanwhile
 LARGEST_YAML = 32 << 20  # octets; YAML takes some hundred times its size to read
 LONGEST_WORD = 100  # characters of a value that may be there twice as one object
 _YAML = (".yml", ".yaml")
+_TAG, _KINDS = "tag:yaml.org,2002:", ("null", "str", "seq", "map")
+_NUMBER = re.compile(r"(0|[1-9][0-9]{0,19})\Z")
 # After these the file is whole, or gone. With the others somebody may be writing still.
 AT_ONCE = inotify.IN_CLOSE_WRITE | inotify.IN_MOVED_TO | inotify.IN_MOVED_FROM | inotify.IN_DELETE | inotify.GONE
 
@@ -237,13 +239,29 @@ def from_yaml(data):
 
 
 def _loader(yaml):
-    """The safe loader, for which 50:54:33:00:00:01 is no number of base 60, and 010 none of base 8."""
+    """The safe loader, for which 50:54:33:00:00:01 is no number of base 60, and 010 none of base 8.
 
-    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    It knows the kinds of JSON alone, also where a tag names another one: those of some raise whatever comes, and a merge would make
+    aliases of which nothing is left to be seen.
+    """
+    safe = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(safe):
         yaml_implicit_resolvers = {}
+        yaml_constructors = {tag: safe.yaml_constructors[tag] for tag in (None, *(_TAG + kind for kind in _KINDS))}
 
-    Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"(0|[1-9][0-9]{0,19})\Z"), list("0123456789"))
-    Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|)\Z"), ["~", "n", ""])
+        def flatten_mapping(self, node):
+            """Merge nothing."""
+
+    def number(loader, node):
+        text = loader.construct_scalar(node)
+        if not _NUMBER.fullmatch(text):
+            raise ValueError(f"{text} is no number of digits")
+        return int(text)
+
+    Loader.add_constructor(_TAG + "int", number)
+    Loader.add_implicit_resolver(_TAG + "int", _NUMBER, list("0123456789"))
+    Loader.add_implicit_resolver(_TAG + "null", re.compile(r"(~|null|)\Z"), ["~", "n", ""])
     return Loader
 
 
