@@ -180,6 +180,9 @@ def test_ports_that_changed_before_word_of_them_was_lost(error):
     assert faults == [error, error] and not layouts
     later.pop()()
     assert layouts == [one._devices] and not later
+    one._ports = None
+    one._rescan()
+    assert len(layouts) == 1, "it has ended"
 
 
 def test_an_nft_that_hangs_does_not_keep_the_agent_from_its_end(monkeypatch, caplog):

@@ -89,6 +89,7 @@ class Access:
         if self._ports:
             self._loop.remove_reader(self._ports)
             self._ports.close()
+            self._ports = None
         if self._limiting:
             await asyncio.wait([self._limiting], timeout=LEAVE)
         if keep or not self._loop:
@@ -171,6 +172,8 @@ class Access:
             self._loop.call_later(AGAIN, self._rescan)
 
     def _rescan(self):
+        if not self._ports:  # it has ended, and a limit is not to come back
+            return
         try:
             self._ports.rescan()
             # Whatever it says: what failed may have taken in changes that nobody was told of.
