@@ -3,12 +3,14 @@
 
 import asyncio
 import logging
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._agent.config import Settings
 from ansible_collections.vtep.fabric.plugins.module_utils._agent.directory import Directory
+from ansible_collections.vtep.fabric.plugins.module_utils._agent.publisher import Publisher
 from ansible_collections.vtep.fabric.plugins.module_utils._agent.registry import Registry
 from ansible_collections.vtep.fabric.plugins.module_utils._agent.source_etcd import EtcdSource
 
@@ -80,6 +82,53 @@ def test_a_reload_with_another_registry_takes_back_what_is_published(change):
         assert source.told[-1] == ("closed", False)
         assert registry.source is not source and registry.source.told == [({}, {}, ())]
         await registry.close()
+
+    asyncio.run(work())
+
+
+def test_what_is_published_ends_though_a_reload_was_about_to_end_it():
+    """The agent ends, and with it its tasks, while a reload goes over to another registry."""
+
+    class Slow(Fake):
+        async def close(self, keep=False):
+            await super().close(keep)
+            if self.told.count(("closed", keep)) == 1:
+                await asyncio.Event().wait()
+
+    async def work():
+        registry, _told = made(Slow)
+        registry.start(ETCD)
+        source = registry.source
+        reload = asyncio.ensure_future(registry.restart(replace(ETCD, prefix="/other")))
+        await asyncio.sleep(0.01)
+        reload.cancel()
+        await asyncio.gather(reload, return_exceptions=True)
+        await registry.close()
+        assert source.told[-2:] == [("closed", False)] * 2 and registry.source is None
+        await registry.close()
+
+    asyncio.run(work())
+
+
+def test_a_lease_whose_end_was_not_told_is_still_held(tmp_path):
+    class Client:
+        revoked = ()
+
+        async def revoke(self, lease, _timeout):
+            self.revoked += (lease,)
+            if len(self.revoked) == 1:
+                await asyncio.Event().wait()
+
+    async def work():
+        publisher = Publisher(replace(ETCD, statedir=str(tmp_path)), Counter(), None, log)
+        publisher._lease, client = 7, Client()
+        task = asyncio.ensure_future(publisher.close(client))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert publisher.holds
+        await publisher.close(client)
+        assert client.revoked == (7, 7) and not publisher.holds
 
     asyncio.run(work())
 

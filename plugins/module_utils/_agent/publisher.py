@@ -431,10 +431,10 @@ class Publisher:
 
     async def close(self, client):
         """End the lease, and with it this host's keys."""
-        lease, self._lease = self._lease, None
         with contextlib.suppress(OSError):
             self._file.unlink()
-        await client.revoke(lease, CLOSING)
+        await client.revoke(self._lease, CLOSING)
+        self._lease = None
 
     # --- trouble
 

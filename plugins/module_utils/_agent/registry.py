@@ -83,14 +83,16 @@ class Registry:
 
     async def close(self, keep=False):
         """keep: what is published here is to stay, since the agent will be there again in a moment."""
-        source, self.source = self.source, None
+        source = self.source
         if source is None:
             return
+        # It is there until it has closed: when this is cancelled, whoever closes next ends what is published.
         await self._cancel()
         try:
             await (source.close(keep) if source.publishes else source.close())
         except (OSError, FabricError) as error:
             self._log.warning("registry: %s", error)
+        self.source = None
 
     async def _cancel(self):
         while not self._task.done():
