@@ -8,6 +8,7 @@ nothing after a boot: it is bound to the boot, to the network namespace and to t
 
 from __future__ import annotations
 
+import errno as errnos
 import json
 import os
 from pathlib import Path
@@ -19,6 +20,7 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 NAMESPACE = "/proc/thread-self/ns/net"
 BROADCAST = b"\xff" * 6
 _SOLICITED = b"\x33\x33\xff"
+AT_ONCE = 500  # rows written in one go, while misses wait
 
 
 def group(address):
@@ -42,25 +44,55 @@ class Groups:
 
     def __init__(self, rows, directory, log):
         self.ours = {}
+        self._refused = {}  # {device index: {(MAC, destination)}} of which the log has it
+        self._saved = True
         self._rows, self._log = rows, log
         self._path = Path(directory) / "groups.json"
         self._bound = f"{BOOT.read_text(encoding='ascii').strip()} {os.stat(NAMESPACE).st_ino}"  # noqa: PTH116
         self._load()
 
     def review(self, device, want, there):
-        """Bring a device in line. want, there: {MAC: destinations}, what is there whoever wrote it."""
-        ours = self.ours.get(device.index, set())
+        """Bring a device in line. want, there: {MAC: destinations}, what is there whoever wrote it. Whether there is more to do."""
+        index, ours = device.index, self.ours.get(device.index, set())
         wants = {(mac, dst) for mac, found in want.items() for dst in found}
         has = {(mac, dst) for mac, found in there.items() for dst in found}
-        for mac, dst in sorted(wants - has):
-            self._rows.append(device.index, mac, dst)
-        for mac, dst in sorted((ours & has) - wants):
-            self._rows.remove(device.index, mac, dst)
-        # What somebody else has written for us to find is his.
-        self._note(device.index, wants & (ours | (wants - has)))
+        # What was refused goes last, or it would keep others waiting.
+        refused = self._refused.get(index, set())
+        missing = sorted(wants - has, key=lambda row: (row in refused, row))[:AT_ONCE]
+        surplus = sorted((ours & has) - wants)[:AT_ONCE]
+        # Noted first: what a kill leaves behind is not to be taken for somebody's. What he has written for us to find is his.
+        self._note(index, (ours & has).union(missing))
+        failed = self._each(index, self._rows.append, missing)
+        kept = self._each(index, self._rows.remove, surplus)
+        self._note(index, (ours & has).difference(surplus).union(missing).difference(failed).union(kept))
+        self._tell(device.name, index, {**failed, **kept}, (refused & (wants ^ has)).difference(missing, surplus))
+        return len(missing) == AT_ONCE > len(failed) or len(surplus) == AT_ONCE > len(kept)
+
+    def _each(self, index, change, rows):
+        """Change rows one by one: {row: error} of those that were refused."""
+        failed = {}
+        for row in rows:
+            try:
+                change(index, *row)
+            except KernelError as error:
+                failed[row] = error
+            except OSError:  # the answer may be still to come
+                self._rows.renew()
+                raise
+        return failed
+
+    def _tell(self, name, index, failed, others=()):
+        """Each refused row once, for as long as it is. others: refused before, and not tried now."""
+        new = [row for row in failed if row not in self._refused.get(index, ())]
+        self._refused[index] = {*failed, *others}
+        if new and failed[new[0]].errno != errnos.ENODEV:  # a device that goes
+            more = f" (and {len(new) - 1} more)" if len(new) > 1 else ""
+            self._log.warning("%s: a row of a group is refused: %s%s", name, failed[new[0]], more)
 
     def forget(self, kept):
         """Devices that are not among the kept indexes are gone, with their rows."""
+        for index in [index for index in self._refused if index not in kept]:
+            del self._refused[index]
         for index in [index for index in self.ours if index not in kept]:
             self._note(index, set())
 
@@ -68,18 +100,20 @@ class Groups:
         """Remove what the agent wrote. there: function of a device's index."""
         for index, ours in list(self.ours.items()):
             has = there(index)
-            for mac, dst in sorted(ours):
-                if dst in has.get(mac, ()):
-                    self._rows.remove(index, mac, dst)
-            self._note(index, set())
+            rows = [(mac, dst) for mac, dst in sorted(ours) if dst in has.get(mac, ())]
+            kept = self._each(index, self._rows.remove, rows)
+            self._note(index, set(kept))
+            self._tell(f"ifindex {index}", index, kept)
 
     def _note(self, index, ours):
-        if ours == self.ours.get(index, set()):
-            return
-        self.ours[index] = ours
-        if not ours:
-            del self.ours[index]
-        self._save()
+        if ours != self.ours.get(index, set()):
+            self.ours[index] = ours
+            if not ours:
+                del self.ours[index]
+            self._saved = False
+        if not self._saved:
+            self._save()
+            self._saved = True
 
     # The record
 
@@ -98,12 +132,12 @@ class Groups:
             self._log.warning("%s is damaged (%s): rows of groups that it named stay", self._path, error)
 
     def _save(self):
-        if not self.ours:
-            self._path.unlink(missing_ok=True)
-            return
         rows = {index: sorted([mac.hex(), dst.hex()] for mac, dst in found) for index, found in self.ours.items()}
         temporary = self._path.with_suffix(".new")
         try:
+            if not self.ours:
+                self._path.unlink(missing_ok=True)
+                return
             # At once, but not flushed to the disk: what a power cut takes from it, it takes from the kernel as well.
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             temporary.write_text(json.dumps({"bound": self._bound, "rows": rows}) + "\n", encoding="ascii")
