@@ -97,6 +97,34 @@ def test_sigterm_removes_its_rows_and_leaves_those_that_are_somebodys_now(agent,
     assert "rows removed" in agent.said() and "fault" not in agent.said()
 
 
+@pytest.mark.parametrize("words", ["permanent", "static", "dynamic extern_learn"])
+def test_somebodys_row_is_neither_written_over_nor_removed(agent, net, words):
+    """Of a MAC whose addresses the agent answers for."""
+
+    def row():
+        rows = json.loads(sh("bridge -j fdb show dev vx100"))
+        return [one for one in rows if one["mac"] == THREE_MAC and one.get("dst")]
+
+    agent.start()
+    sh(f"bridge fdb add {THREE_MAC} dev vx100 dst {C} self {words}")
+    before = row()
+    ask([THREE])
+    until(lambda: neighbors() == {THREE: THREE_MAC})
+    time.sleep(0.2)
+    assert row() == before
+    # And one that waits for its answer.
+    ask(["10.0.0.33"])
+    until(lambda: agent.json("misses"))
+    agent.endpoints(entry(TWO_MAC, B, TWO), entry(THREE_MAC, "192.0.2.4", THREE, "10.0.0.33"))
+    until(lambda: set(neighbors()) == {THREE, "10.0.0.33"})
+    agent.endpoints(entry(TWO_MAC, B, TWO))
+    until(lambda: neighbors() == {}, 3.0)
+    assert row() == before
+    assert agent.counters()["rows refused"] == 0 and "write row" not in agent.said()
+    assert agent.stop() == 0
+    assert row() == before
+
+
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL])
 def test_rows_outlive_the_process_and_the_next_one_takes_them_over(agent, net, number):
     gone, moved, kept = macs(3)
@@ -318,6 +346,23 @@ def test_rows_that_are_used_stay_and_others_age(agent, net):
     assert fdb() == {TWO_MAC: B}
     until(lambda: neighbors() == {TWO: TWO_MAC})
     assert agent.counters()["aged"] >= 2
+
+
+def test_what_devices_lack_is_told_and_what_they_learn_is_set_right(agent, net):
+    agent.keys.update(sweep="0.5")
+    sh("ip link set vx100 type vxlan learning", "ip link add vx3 type vxlan id 300 dstport 4793 local 192.0.2.1 l3miss")
+    sh("ip link set vx3 up")
+    agent.endpoints(entry(TWO_MAC, B, TWO, vni=300), entry(THREE_MAC, B, THREE))
+    agent.start()
+    until(lambda: "vx100 learns from frames" in agent.said() and "vx3 learns from frames" in agent.said())
+    assert "vx3 is made without l2miss" in agent.said() and "vx100 is made without" not in agent.said()
+    sh(
+        f"bridge fdb add {THREE_MAC} dev vx100 dst {C} self dynamic",
+        f"ip neigh add {TWO} lladdr {TWO_MAC} dev vx3 proto 119",
+    )
+    until(lambda: fdb() == {THREE_MAC: B} and fdb("vx3") == {TWO_MAC: B}, 3.0)
+    sh("ip link set vx100 type vxlan ageing 1")
+    until(lambda: fdb() == {}, 15)  # the kernel looks every 10 s
 
 
 def test_devices_come_change_and_go(agent, net):

@@ -14,6 +14,7 @@ from ansible_collections.vtep.fabric.plugins.module_utils._kernel import dynamic
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel.dynamic_rows import (
     FDB,
     NEIGHBOR,
+    NEW_FDB,
     NO_FDB,
     NO_NEIGHBOR,
     DynamicRows,
@@ -134,6 +135,19 @@ def test_what_was_refused_is_told_and_the_rest_is_done(rows, vx4, vx6):
     assert plain(rows.fdb(vx4)) == [(C, V4)] and rows.failures() == []
 
 
+@pytest.mark.parametrize("words", ["permanent", "static", "dynamic extern_learn", "dynamic"])
+def test_a_new_row_is_refused_where_its_mac_has_one(rows, vx4, vx6, words):
+    sh(f"bridge fdb add 50:54:33:00:00:01 dev vx4 dst 192.0.2.3 self {words}")
+    before = fdb("vx4")
+    ops = [(NEW_FDB, vx4, A, V4), (NEW_FDB, vx4, B, V4), (NEW_FDB, vx4, B, V4B), (NEW_FDB, vx6, A, V6)]
+    rows.put(ops)
+    assert [(op, code) for op, code, _words in rows.failures()] == [(ops[0], errno.EEXIST), (ops[2], errno.EEXIST)]
+    assert fdb("vx4") == before | {("50:54:33:00:00:02", "192.0.2.2", "reachable", "self")}
+    assert plain(rows.fdb(vx6)) == [(A, V6)]
+    assert plain(rows.of(vx4, [A])) == ([(A, V4B)] if words == "dynamic" else [])
+    assert rows.absent(vx4, [A, C]) == [C]
+
+
 def test_more_refusals_than_the_socket_holds(rows, vx4, monkeypatch):
     monkeypatch.setattr(rtnl, "RECEIVE_BUFFER", 1 << 12)
     with closing(DynamicRows()) as small:
@@ -237,6 +251,26 @@ def test_keeping_neither_brings_back_nor_changes_a_row(rows, vx4):
     rows._keep(vx4, before)
     assert plain(rows.fdb(vx4)) == [(A, V4B)]
     assert rows.failures() == []
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_what_somebody_makes_permanent_while_rows_are_read_stays_so(rows, vx4, pieces, monkeypatch):
+    macs = [b"\x52\0" + n.to_bytes(4, "big") for n in range(1000)]
+    rows.put([(FDB, vx4, one, V4) for one in macs])
+    first, dumped = [], dynamic_rows._dumped
+
+    def meddled(*arguments):
+        for found in dumped(*arguments):
+            if first and not first[1:]:
+                sh(f"bridge fdb replace {first[0].hex(':')} dev vx4 dst 192.0.2.2 self permanent")
+                first.append(None)
+            first.extend(row[0] for row in found[:1] if not first)
+            yield [(mac, dst, 0.0, state, 9.0) for mac, dst, _used, state, _updated in found]  # all have been used
+
+    monkeypatch.setattr(dynamic_rows, "_dumped", meddled)
+    list(rows.fdb_pieces(vx4, keep=True) if pieces else rows.fdb(vx4, keep=True))
+    assert first[1:], "it was read in one piece"
+    assert (first[0].hex(":"), "192.0.2.2", "permanent", "self") in fdb("vx4")
 
 
 def test_kernels_whose_keeping_looks_like_use(rows, vx4, monkeypatch):

@@ -71,6 +71,14 @@ def test_every_kind_of_device():
     assert (found["vxfilter"].external, found["vxfilter"].vnifilter) == (True, True)
     assert set(found) == {"vx4", "vx6", "vxany", "vxgroup", "vxgroup4", "vxext", "vxfilter"}
     assert [name for name, device in found.items() if device.usable] == ["vx4"]
+    assert found["vx4"].learning and not (found["vx4"].misses or found["vx4"].l2)
+
+
+@pytest.mark.parametrize(("words", "l2", "l3"), [("l2miss", True, False), ("l3miss", False, True)])
+def test_what_a_device_tells_of_and_whether_it_learns(words, l2, l3):
+    sh(f"ip link add vx4 type vxlan id 100 dstport 4789 nolearning {words}")
+    [device] = scan().values()
+    assert (device.misses, device.l2, device.l3, device.learning) == (True, l2, l3, False)
 
 
 def test_a_bridges_port_has_a_state_of_its_own(watch):

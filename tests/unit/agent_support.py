@@ -2,7 +2,13 @@
 """A kernel's tables as far as a resolver is concerned: its operations, rows that age, and others who change rows."""
 
 from ansible_collections.vtep.fabric.plugins.module_utils._agent.claims import Claim
-from ansible_collections.vtep.fabric.plugins.module_utils._agent.resolver import FDB, NEIGHBOR, NO_FDB, NO_NEIGHBOR
+from ansible_collections.vtep.fabric.plugins.module_utils._agent.resolver import (
+    FDB,
+    NEIGHBOR,
+    NEW_FDB,
+    NO_FDB,
+    NO_NEIGHBOR,
+)
 
 
 def mac(number):
@@ -35,9 +41,13 @@ class Kernel:
         self.events = []
 
     def put(self, ops):
+        """Carry out operations. {index: MACs} that had rows where new ones were to be."""
+        refused = {}
         for kind, index, key, value in ops:
-            assert len(key) == 6 if kind in (FDB, NO_FDB) else len(key) in (4, 16), (kind, key)
-            if kind == FDB:
+            assert len(key) == 6 if kind in (FDB, NEW_FDB, NO_FDB) else len(key) in (4, 16), (kind, key)
+            if kind == NEW_FDB and key in self.fdb[index]:
+                refused.setdefault(index, set()).add(key)
+            elif kind in (FDB, NEW_FDB):
                 row = self.fdb[index].setdefault(key, [value, self.now])
                 row[0] = value
                 self.others[index].discard(key)
@@ -47,6 +57,11 @@ class Kernel:
             else:
                 assert kind in (NO_FDB, NO_NEIGHBOR) and value is None
                 self.remove(index, key)
+        return refused
+
+    def of(self, index, macs):
+        """Those of the rows of `ours` that are of some MACs."""
+        return [row for row in self.ours(index)[0] if row[0] in macs]
 
     def remove(self, index, key):
         self.others[index].discard(key)

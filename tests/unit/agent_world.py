@@ -4,6 +4,7 @@
 from agent_support import Kernel, answer, contradictions, vtep
 from ansible_collections.vtep.fabric.plugins.module_utils._agent.directory import Directory
 from ansible_collections.vtep.fabric.plugins.module_utils._agent.resolver import (
+    FDB,
     FOLD,
     NEIGHBOR,
     NO_FDB,
@@ -26,13 +27,14 @@ DEVICES = {
 
 
 class World:
-    def __init__(self, start=0.0, **settings):
+    def __init__(self, start=0.0, ageing=300.0, **settings):
         self.directory = Directory()
+        self.ageing = ageing
         self.resolver = Resolver(self.directory, **settings)
         self.limit = settings.get("limit", 65536)
         self.unanswered = settings.get("unanswered", 8192)
-        self.kernel = Kernel(DEVICES, self.resolver.ageing)
-        self.devices = dict(DEVICES)
+        self.kernel = Kernel(DEVICES, ageing)
+        self.devices = {index: device._replace(ageing=ageing) for index, device in DEVICES.items()}
         self.now = self.kernel.now = start
         self.dump = None
         self.answered = {}  # (index, key): when a row of it was last sent
@@ -118,6 +120,7 @@ class World:
         """The receive buffer was too small: everything is read anew."""
         self.kernel.events.clear()
         self.told = {(index, key) for index, keys in self.kernel.others.items() for key in keys}
+        self.resolver.lost()
         for index, key in self.told:
             self.resolver.gone(index, key, self.now, taken=True)
         self.sweep()
@@ -147,7 +150,7 @@ class World:
         for index, (fdb, neighbors) in tables.items():
             idle = [(mac, destination, seconds + self.now - when) for mac, destination, seconds in fdb]
             before = dict(self.resolver.counters)
-            ops = self.resolver.adopt(index, idle, neighbors, self.now)
+            ops = self.resolver.adopt(index, idle, neighbors, self.now, since=when)
             self._learn(index, idle, neighbors)
             if self.resolver.counters["evicted"] == before["evicted"]:
                 self._check_aged(index, ops)
@@ -158,7 +161,7 @@ class World:
     def restart(self):
         """Killed, and started again: what the kernel tells meanwhile is heard by nobody."""
         old = self.resolver
-        self.resolver = Resolver(self.directory, self.limit, self.unanswered, old.unanswered_ttl, old.ageing)
+        self.resolver = Resolver(self.directory, self.limit, self.unanswered, old.unanswered_ttl)
         self.asked.clear()
         self.answered.clear()
         self.carry_out(self.resolver.devices(self.devices, self.now))
@@ -205,14 +208,23 @@ class World:
                 evicted += answer(self.directory, self.devices[index], key) is not None
             else:
                 assert value == answer(self.directory, self.devices[index], key)
-                self.told.discard((index, key))
+                assert kind != FDB or (index, key) not in self.told, (
+                    f"{key.hex()} is somebody else's, and is overwritten"
+                )
+                if key not in self.kernel.others[index] or kind == NEIGHBOR:
+                    self.told.discard((index, key))
                 self.answered[index, key] = self.now
                 if answers:
                     self.missed[index, key] = self.now
             if kind == NEIGHBOR:
                 self.asked[index, key] = self.now
         self.did["evictions"] += evicted * answers
-        self.kernel.put(ops)
+        for index, macs in self.kernel.put(ops).items():
+            ours = self.kernel.of(index, macs)
+            for key in macs.difference(row[0] for row in ours):
+                self.told.add((index, key))
+                self.resolver.gone(index, key, self.now, taken=True)
+            self.carry_out(self.resolver.found(index, ours, self.now))
 
     def has(self, index, key):
         return key in (self.kernel.fdb if len(key) == 6 else self.kernel.neighbors)[index]
@@ -240,7 +252,7 @@ class World:
             mac = answer(self.directory, self.devices[index], key) if kind == NO_NEIGHBOR else None
             if mac is not None:
                 idle = self.now - self.asked[index, key]
-                assert idle >= self.resolver.ageing, f"{key.hex()} aged, and was asked for {idle} s ago"
+                assert idle >= self.ageing, f"{key.hex()} aged, and was asked for {idle} s ago"
                 self.did["ages"] += 1
 
     def _check_neighbors(self, index):
@@ -248,4 +260,4 @@ class World:
         for address, mac in self.kernel.ours(index)[1]:
             if mac not in self.kernel.fdb[index] and self.now - self.answered.get((index, mac), -1e9) >= SETTLE:
                 idle = self.now - max(self.asked[index, address], self.missed.get((index, mac), -1e9))
-                assert idle < self.resolver.ageing, f"{address.hex()} was asked for {idle} s ago and is still there"
+                assert idle < self.ageing, f"{address.hex()} was asked for {idle} s ago and is still there"

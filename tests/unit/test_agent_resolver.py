@@ -3,12 +3,14 @@
 
 import pytest
 from agent_support import claim, ip, mac, vtep
+from ansible_collections.vtep.fabric.plugins.module_utils._agent import resolver
 from ansible_collections.vtep.fabric.plugins.module_utils._agent.directory import Directory
 from ansible_collections.vtep.fabric.plugins.module_utils._agent.resolver import (
     COUNTERS,
     DEVICES,
     FDB,
     NEIGHBOR,
+    NEW_FDB,
     NO_FDB,
     NO_NEIGHBOR,
     Device,
@@ -66,14 +68,14 @@ class Agent:
 
 def test_a_miss_of_a_mac_is_answered_with_the_row_of_its_vtep():
     agent = Agent(claim(1, 2))
-    assert agent.miss(mac(1)) == [(FDB, 5, mac(1), vtep(2))]
+    assert agent.miss(mac(1)) == [(NEW_FDB, 5, mac(1), vtep(2))]
     assert agent.told(l2_misses=1, l3_misses=0, answered=1, unanswered=0)
 
 
 @pytest.mark.parametrize("address", [ip(1), ip(1, 6)])
 def test_a_miss_of_an_address_installs_the_row_of_the_mac_first_and_then_the_neighbour(address):
     agent = Agent(claim(1, 2, address))
-    assert agent.miss(address) == [(FDB, 5, mac(1), vtep(2)), (NEIGHBOR, 5, address, mac(1))]
+    assert agent.miss(address) == [(NEW_FDB, 5, mac(1), vtep(2)), (NEIGHBOR, 5, address, mac(1))]
     assert agent.told(l2_misses=0, l3_misses=1, answered=1)
 
 
@@ -86,8 +88,8 @@ def test_a_second_address_of_a_mac_needs_no_second_row_of_it():
 
 def test_a_vni_is_the_device_s():
     agent = Agent(claim(1, 2), claim(1, 3, vni=200), devices=(VX, OTHER))
-    assert agent.miss(mac(1), index=6) == [(FDB, 6, mac(1), vtep(3))]
-    assert agent.miss(mac(1)) == [(FDB, 5, mac(1), vtep(2))]
+    assert agent.miss(mac(1), index=6) == [(NEW_FDB, 6, mac(1), vtep(3))]
+    assert agent.miss(mac(1)) == [(NEW_FDB, 5, mac(1), vtep(2))]
 
 
 def test_a_device_that_is_not_served_has_no_misses():
@@ -126,7 +128,7 @@ def test_a_vtep_of_another_family_is_told_once():
     assert all(word in words for word in ("vx100", "2001:db8::2", "192.0.2.1", "02:00:00:00:00:01", "VNI 100"))
     agent.miss(mac(3))
     assert len({key for key, _words in agent.resolver.alarms}) == 2
-    assert agent.miss(mac(1), index=SIX.index) == [(FDB, 7, mac(1), vtep(2, 6))]
+    assert agent.miss(mac(1), index=SIX.index) == [(NEW_FDB, 7, mac(1), vtep(2, 6))]
 
 
 def test_alarms_of_a_device_are_few():
@@ -146,7 +148,25 @@ def test_a_device_without_a_local_address_is_told_and_gets_nothing():
     assert agent.resolver.missing()[0]["why"] == "no local address"
     agent.serve(bare)
     assert len(agent.resolver.alarms) == 1
-    assert (FDB, 5, mac(1), vtep(3)) in agent.serve(VX), "what waited"
+    assert (NEW_FDB, 5, mac(1), vtep(3)) in agent.serve(VX), "what waited"
+
+
+def test_only_a_row_that_is_about_to_be_moved_is_written_over():
+    """Else the MAC may have somebody's row by now: he is not to lose it."""
+    agent = Agent(claim(1, 2))
+    agent.miss(mac(1))
+    agent.now += 1
+    assert agent.miss(mac(1)) == [(NEW_FDB, 5, mac(1), vtep(2))]
+    agent.directory.put(claim(1, 3, order=2), agent.now)
+    agent.now += 1
+    assert agent.miss(mac(1)) == [(FDB, 5, mac(1), vtep(3))]
+
+
+def test_what_waits_is_written_as_a_new_row():
+    agent = Agent()
+    agent.miss(ip(1), mac(2))
+    ops = agent.put(claim(1, 2), claim(2, 2))
+    assert {op[0] for op in ops if op[0] != NEIGHBOR} == {NEW_FDB}
 
 
 # -- What has no answer
@@ -181,7 +201,7 @@ def test_who_asked_lately_is_answered_as_soon_as_the_registry_knows(key, after, 
     assert (len(ops) > 0) == installed == agent.told(answered=1)
     assert agent.waiting() == []
     if installed:
-        assert ops[0] == (FDB, 5, mac(1), vtep(2)) and ops[-1][2] == key
+        assert ops[0] == (NEW_FDB, 5, mac(1), vtep(2)) and ops[-1][2] == key
 
 
 def test_nobody_asked_and_nothing_is_installed():
@@ -193,13 +213,16 @@ def test_who_asks_for_an_endpoint_that_leaves_this_host_is_answered_when_it_has_
     agent = Agent(claim(1, OWN))
     agent.miss(mac(1))
     agent.now += 1
-    assert agent.put(claim(1, 2, order=2)) == [(FDB, 5, mac(1), vtep(2))]
+    assert agent.put(claim(1, 2, order=2)) == [(NEW_FDB, 5, mac(1), vtep(2))]
 
 
 def test_what_waits_for_an_address_gets_it_from_its_new_holder():
     agent = Agent(claim(1, 2, ip(1)))
     agent.miss(ip(9))
-    assert agent.put(claim(1, 2, ip(1), ip(9), order=2)) == [(FDB, 5, mac(1), vtep(2)), (NEIGHBOR, 5, ip(9), mac(1))]
+    assert agent.put(claim(1, 2, ip(1), ip(9), order=2)) == [
+        (NEW_FDB, 5, mac(1), vtep(2)),
+        (NEIGHBOR, 5, ip(9), mac(1)),
+    ]
 
 
 def test_what_waits_is_bounded_in_all():
@@ -269,7 +292,7 @@ def test_an_address_follows_to_its_new_holder_and_back():
     newer = claim(2, 3, ip(1), order=2)
     agent = Agent(claim(1, 2, ip(1)))
     agent.miss(ip(1))
-    assert agent.put(newer) == [(FDB, 5, mac(2), vtep(3)), (NEIGHBOR, 5, ip(1), mac(2))]
+    assert agent.put(newer) == [(NEW_FDB, 5, mac(2), vtep(3)), (NEIGHBOR, 5, ip(1), mac(2))]
     assert agent.drop(newer) == [(NO_FDB, 5, mac(2), None), (NEIGHBOR, 5, ip(1), mac(1))]
 
 
@@ -297,7 +320,7 @@ def test_a_row_that_is_gone_is_answered_again_at_once_and_no_longer_followed():
     agent.resolver.gone(5, mac(1), agent.now)
     assert agent.told(aged=1)
     assert agent.put(claim(1, 3, order=2)) == []
-    assert agent.miss(mac(1)) == [(FDB, 5, mac(1), vtep(3))]
+    assert agent.miss(mac(1)) == [(NEW_FDB, 5, mac(1), vtep(3))]
 
 
 def test_word_of_a_removal_just_after_an_answer_is_of_the_former_row():
@@ -333,6 +356,51 @@ def test_word_of_rows_that_are_not_ours_is_nothing():
     agent.resolver.gone(5, ip(1), taken=True)
     agent.resolver.gone(9, mac(1))
     assert agent.told(aged=0)
+
+
+def test_what_was_there_already_is_taken_in_as_it_is():
+    agent = Agent(claim(1, 2), claim(2, 2), claim(3, 2))
+    agent.miss(mac(1))
+    there = [(mac(1), vtep(2), 7.0), (mac(2), vtep(9), 1.0), (mac(8), vtep(2), 0.0)]
+    assert agent.resolver.found(5, there, agent.now) == [(FDB, 5, mac(2), vtep(2)), (NO_FDB, 5, mac(8), None)]
+    assert {one["mac"] for one in agent.resolver.entries()} == {mac(1).hex(":"), mac(2).hex(":")}
+    assert agent.resolver.found(9, there, agent.now) == []
+
+
+def test_what_somebody_took_while_the_tables_were_read_is_his():
+    one = claim(1, 2)
+    agent = Agent(one, claim(2, 2))
+    agent.miss(ip(1), ip(2))
+    agent.now += 10
+    began = agent.now
+    agent.now += 1
+    agent.resolver.gone(5, mac(1), agent.now, taken=True)
+    agent.resolver.gone(5, ip(1), agent.now, taken=True)
+    read = [(mac(1), vtep(9), 0.0), (mac(2), vtep(2), 0.0)], [(ip(1), mac(9)), (ip(2), mac(2))]
+    assert agent.resolver.adopt(5, *read, agent.now, since=began) == []
+    assert {one["mac"] for one in agent.resolver.entries()} == {mac(2).hex(":")}
+    assert agent.drop(one) == []
+    agent.now += 10
+    assert len(agent.adopt(*read)) == 2, "read after that, it is ours again"
+
+
+def test_what_is_known_of_others_rows_is_bounded(monkeypatch):
+    monkeypatch.setattr(resolver, "TAKEN", 3)
+    agent = Agent()
+    for number in range(5):
+        agent.resolver.gone(5, mac(number), agent.now, taken=True)
+    assert list(agent.resolver._here[5].taken) == [mac(2), mac(3), mac(4)]
+    agent.now += 1
+    agent.adopt()
+    assert not agent.resolver._here[5].taken
+
+
+def test_a_refused_row_is_forgotten_and_so_are_rows_of_devices_that_are_gone():
+    agent = Agent(claim(1, 2))
+    agent.miss(mac(1))
+    agent.resolver.refused(5, mac(1))
+    agent.resolver.refused(9, mac(1))
+    assert agent.resolver.entries() == [] and agent.put(claim(1, 3, order=2)) == []
 
 
 # -- Adopting
@@ -439,10 +507,62 @@ def test_a_neighbour_stays_as_long_as_the_row_of_its_mac():
 
 
 def test_an_adopted_neighbour_without_a_row_has_its_time():
-    agent = Agent(claim(1, 2), ageing=20)
+    agent = Agent(claim(1, 2), devices=(VX._replace(ageing=20.0), SIX))
     assert agent.adopt([], [(ip(1), mac(1))]) == []
     agent.now += 20
     assert agent.adopt([], [(ip(1), mac(1))]) == [(NO_NEIGHBOR, 5, ip(1), None)]
+
+
+def test_each_device_has_an_ageing_time_of_its_own():
+    agent = Agent(claim(1, 2), devices=(VX._replace(ageing=20.0), OTHER._replace(vni=100, ageing=float("inf"))))
+    for index in (5, 6):
+        agent.miss(ip(1), index=index)
+    agent.now += 30
+    assert agent.adopt([], [(ip(1), mac(1))]) == [(NO_NEIGHBOR, 5, ip(1), None)]
+    assert agent.adopt([], [(ip(1), mac(1))], index=6) == []
+
+
+def test_a_neighbour_whose_mac_has_somebodys_row_stays_as_long_as_that():
+    agent = Agent(claim(1, 2))
+    agent.miss(ip(1))
+    agent.resolver.gone(5, mac(1), agent.now, taken=True)
+    for _twice in range(2):
+        agent.now += 1000
+        assert agent.adopt([], [(ip(1), mac(1))]) == []
+    agent.resolver.gone(5, mac(1), agent.now)
+    assert agent.adopt([], [(ip(1), mac(1))]) == [(NO_NEIGHBOR, 5, ip(1), None)]
+
+
+def test_lost_word_may_have_been_of_others_rows_that_went():
+    agent = Agent(claim(1, 2))
+    agent.miss(ip(1))
+    agent.resolver.gone(5, mac(1), agent.now, taken=True)
+    agent.resolver.lost()
+    agent.now += 300
+    assert agent.adopt([], [(ip(1), mac(1))]) == [(NO_NEIGHBOR, 5, ip(1), None)]
+
+
+def test_where_macs_are_not_asked_for_a_neighbour_has_its_row_or_goes():
+    agent = Agent(claim(1, 2), devices=(VX._replace(l2=False),))
+    [(_key, words)] = agent.resolver.alarms
+    assert "vx100 is made without l2miss" in words
+    agent.miss(ip(1))
+    agent.now += 10
+    assert agent.adopt([], [(ip(1), mac(1))]) == [(NEW_FDB, 5, mac(1), vtep(2))]
+    agent.resolver.gone(5, mac(1), agent.now, taken=True)
+    agent.now += 10
+    assert agent.adopt([], [(ip(1), mac(1))]) == [], "somebody has it now"
+    agent.resolver.gone(5, mac(1), agent.now)
+    agent.now += 300
+    assert agent.adopt([], [(ip(1), mac(1))]) == [(NO_NEIGHBOR, 5, ip(1), None)]
+
+
+def test_a_device_that_learns_is_told_once():
+    learns = VX._replace(learning=True)
+    agent = Agent(devices=(learns,))
+    assert agent.serve(learns, OTHER) == []
+    [(_key, words)] = agent.resolver.alarms
+    assert "vx100 learns from frames" in words
 
 
 # -- Limits

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import concurrent.futures
+import contextlib
+import errno as errnos
 import gc
 import os
 import signal
@@ -25,18 +26,18 @@ from . import config
 from . import metrics as figures
 from .access import Access
 from .directory import Directory
-from .groups import Groups, wanted
+from .groups import Groups
 from .listing import key_text
+from .looks import Looks, all_rows
 from .registry import Registry
 from .requests import Requests
-from .resolver import FDB, NEIGHBOR, NO_FDB, NO_NEIGHBOR, Device, Resolver
+from .resolver import FDB, NEIGHBOR, NEW_FDB, NO_FDB, NO_NEIGHBOR, Device, Resolver
 
 AGAIN = 1.0  # seconds until what failed is tried again
 READY = 10.0  # seconds after which a service is ready even if its registry has told nothing
 REFUSALS = 0.05  # seconds from writing rows until the kernel's refusals are read
 HOUSEKEEPING = 1.0
-REST = 20  # looks at tables are followed by so many times the time that they took without one
-PAUSE = 0.05  # and at least by this
+PAUSE = 0.05  # seconds between two looks at the directory for what time changes, at least
 SWITCH = 0.0002  # seconds after which a thread that works beside the loop lets it go on
 MISSES = 1000  # that are answered in one go
 LEAVE = 5.0  # seconds that threads have after the end
@@ -45,7 +46,13 @@ MANY = 1000  # changes of the directory, after which what there is will be there
 AF_BRIDGE = 7
 NUD_OTHERS = 0x80 | 0x40  # NUD_PERMANENT, NUD_NOARP: no state of a row of the agent's in a forwarding table
 NTF_EXT_LEARNED = 0x10
-VERBS = {FDB: "write row", NEIGHBOR: "write neighbour", NO_FDB: "remove row", NO_NEIGHBOR: "remove neighbour"}
+VERBS = {
+    FDB: "write row",
+    NEW_FDB: "write row",
+    NEIGHBOR: "write neighbour",
+    NO_FDB: "remove row",
+    NO_NEIGHBOR: "remove neighbour",
+}
 
 
 class Agent:
@@ -59,19 +66,15 @@ class Agent:
         self.latency = metrics.Histogram(figures.BOUNDS)
         self.directory = Directory()
         self.resolver = Resolver(self.directory, settings.limit, settings.unanswered, settings.unanswered_ttl)
-        # One thread, since the sockets of `_tables` are one's alone.
-        self.reader = concurrent.futures.ThreadPoolExecutor(1, "tables")
         self.devices = {}  # {index: resolver.Device} that are served
         self.left_out = {}  # {name: why} of devices that tell of misses and are not served
         self.registry = self.access = self.groups = None
-        self.watch = self._misses = self._neighbors = self._rows = self._tables = None
+        self.watch = self._misses = self._neighbors = self._rows = self.looks = None
         self._loop = self._stopping = self._server = None
         self.leaving = None  # ends the process if threads do not
         self._keep = self._is_ready = False
         self._following = self._checking = False
         self._tick_timer = None
-        self._due, self._full, self._wake = set(), 0.0, None  # indexes of devices whose tables are to be looked at
-        self._shortest = 300.0  # ageing time of any device
         self._written = 0.0
         self._tasks = set()
 
@@ -83,7 +86,8 @@ class Agent:
         self._loop.set_exception_handler(
             lambda _loop, context: self.fault(context.get("exception") or context["message"])
         )
-        self._stopping, self._wake = asyncio.Event(), asyncio.Event()
+        self._stopping = asyncio.Event()
+        self.looks = Looks(self)
         self.registry = Registry(self.directory, self._follow_soon, self._alarm, self.log)
         self.access = Access(self.settings, self.registry.publish, self.fault, self.log)
         self.registry.yielded = self.access.yielded
@@ -100,10 +104,10 @@ class Agent:
             self._loop.add_reader(self._misses, self._missed)
             self._loop.add_reader(self._neighbors, self._changed)
             self.registry.start(self.settings)
-            self._loop.call_later(READY, self._tell_ready)
+            self._loop.call_later(READY, self.tell_ready)
             self._housekeeping()
             lifecycle.keep_alive(self._loop)
-            self._task(self._looks())
+            self._task(self.looks.run())
             await self._stopping.wait()
             await self._end()
         finally:
@@ -119,7 +123,8 @@ class Agent:
         # Listening comes first: what changes while tables are read is told afterwards.
         self._misses, self._neighbors = Misses(), NeighborWatch(own=True, ageing=False)
         self.watch = VxlanWatch()
-        self._rows, self._tables = DynamicRows(), DynamicRows()  # two, since tables are read beside the loop
+        self._rows = DynamicRows()
+        self.looks.open()
         self.groups = Groups(self._rows, self.settings.statedir, self.log)
 
     def _stop(self, number):
@@ -139,17 +144,17 @@ class Agent:
         for index, device in self.devices.items():
             try:
                 removed += self._withdraw(index)
-            except FabricError as error:
+            except (OSError, FabricError) as error:
                 self.log.error("%s: its rows stay: %s", device.name, error)
         try:
             self.groups.withdraw(self._rows.groups)
-        except FabricError as error:
+        except (OSError, FabricError) as error:
             self.log.error("rows of groups stay: %s", error)
         self.log.info("%d rows removed", removed)
 
     def _withdraw(self, index):
         """Remove the rows of a device that are the agent's now, whatever it remembers of them. How many."""
-        fdb = [(NO_FDB, index, row[0], None) for row in _all(self._rows, index, self.resolver.macs(index))]
+        fdb = [(NO_FDB, index, row[0], None) for row in all_rows(self._rows, index, self.resolver.macs(index))]
         neighbors = [(NO_NEIGHBOR, index, row[0], None) for row in self._rows.neighbors(index)]
         self._rows.put(neighbors + fdb)
         self._take_refusals()
@@ -165,9 +170,7 @@ class Agent:
         for one in (self.watch, self._misses, self._neighbors, self._rows):
             if one:
                 one.close()
-        if self._tables:
-            self.reader.submit(self._tables.close)
-        self.reader.shutdown(wait=False)
+        self.looks.close()
 
     def _task(self, work):
         task = asyncio.ensure_future(work)
@@ -179,7 +182,7 @@ class Agent:
         if not task.cancelled() and task.exception():
             self.fault(task.exception())
 
-    def _tell_ready(self):
+    def tell_ready(self):
         if not self._is_ready and not self._stopping.is_set():
             self._is_ready = True
             notify.ready(self._status())
@@ -191,6 +194,8 @@ class Agent:
         return f"{len(self.devices)} devices, {len(self.directory)} endpoints{state}"
 
     def _reload(self):
+        if self._stopping.is_set():
+            return
         notify.reloading()
         try:
             settings, warnings = self.reread()
@@ -205,7 +210,8 @@ class Agent:
             self.access.configure(self.settings)
             if config.of_registry(before) != config.of_registry(self.settings):
                 self._task(self.registry.restart(self.settings))
-            self._look_soon(self.devices)
+            self.looks.soon(self.devices)
+            self.looks.sooner()
             self.log.info("configuration read again")
         except InputError as error:
             for fault in error.faults:
@@ -227,7 +233,7 @@ class Agent:
     def _alarm(self, key, text):
         self.alarms.add(key, text, self.now())
 
-    def _take_alarms(self):
+    def take_alarms(self):
         for one in (self.directory, self.resolver):
             alarms, one.alarms[:] = list(one.alarms), []
             for key, text in alarms:
@@ -241,17 +247,12 @@ class Agent:
         more = {"misses lost": self._misses.lost, "changes lost": self._neighbors.lost}
         return {**self.resolver.counters, **self.counters, **more, "entries refused": self.registry.entries_refused}
 
+    def later(self, seconds, call, *arguments):
+        self._loop.call_later(seconds, call, *arguments)
+
     def beside(self, make):
         """What a function makes that takes long, by a thread; to be awaited."""
         return self._loop.run_in_executor(None, make)
-
-    async def read_tables(self, device, keep=False):
-        """(FDB rows, neighbours, groups that are there, groups that are wanted) of a device. keep: rows that were used since the last time
-        are to live on.
-        """
-        # Of the MACs that are known to have rows none is to be left out.
-        macs = self.resolver.macs(device.index)
-        return await self._loop.run_in_executor(self.reader, self._read_tables, device, macs, keep)
 
     # Devices
 
@@ -259,15 +260,18 @@ class Agent:
         try:
             if self.watch.read():
                 self._take_devices()
-        except FabricError as error:
+        except (OSError, FabricError) as error:
             self.fault(error)
             self._loop.call_later(AGAIN, self._rescan)
 
     def _rescan(self):
+        if self._stopping.is_set():
+            return
         try:
-            if self.watch.rescan():
-                self._take_devices()
-        except FabricError as error:
+            # Of what `read` took in before it failed, `rescan` knows no difference.
+            self.watch.rescan()
+            self._take_devices()
+        except (OSError, FabricError) as error:
             self.fault(error)
             self._loop.call_later(AGAIN, self._rescan)
 
@@ -280,22 +284,22 @@ class Agent:
                 self.left_out[one.name] = "it is made with 'external', and so its misses do not tell their VNI"
                 self._alarm(f"external {one.name}", f"{one.name} is left out: {self.left_out[one.name]}")
                 continue
-            found[index] = Device(index, one.name, one.vni, one.local)
+            # 0 stands for never. The kernel ages the rows of each device by itself; neighbours are the agent's to age.
+            ageing = one.ageing or float("inf")
+            found[index] = Device(index, one.name, one.vni, one.local, ageing, one.l2, one.learning)
         before, self.devices = self.devices, found
         if found == before:
             return
-        # 0 stands for never. The kernel ages the rows of each device by itself; neighbours are the agent's to age.
-        ageing = [self.watch.devices[index].ageing or float("inf") for index in found]
-        self.resolver.ageing = max(ageing, default=300.0)
-        self._shortest = min(ageing, default=300.0)
-        self._write(self.resolver.devices(found, self.now()))
-        self._take_alarms()
+        self.looks.sooner()
+        self._take_refusals()
+        self.write(self.resolver.devices(found, self.now()))
+        self.take_alarms()
         try:
             self.groups.forget(self.watch.devices)
         except FabricError as error:
             self.fault(error)
         self.access.layout(found)
-        self._look_soon(index for index in found if found[index] != before.get(index))
+        self.looks.soon(index for index in found if found[index] != before.get(index))
 
     # Misses and other changes of the kernel's tables
 
@@ -306,40 +310,66 @@ class Agent:
             began = time.monotonic()
             ops = self.resolver.misses(self._misses.read(most), began)
             if ops:
-                self._write(ops)
+                self.write(ops)
                 self.latency.observe(time.monotonic() - began, len(ops))
         if self._misses.lost != lost:
             self._alarm("misses lost", "misses came faster than they were read; the tables are read again")
-            self._look_soon(self.devices)
+            self.looks.soon(self.devices)
         if self.resolver.alarms:
-            self._take_alarms()
+            self.take_alarms()
 
-    def _write(self, ops):
-        if not ops:
+    def write(self, ops):
+        """Carry out the resolver's operations."""
+        if not ops or self._stopping.is_set():  # what is to go has gone
             return
         try:
             self._rows.put(ops)
         except (OSError, FabricError) as error:
             self.fault(error)
-            self._loop.call_later(AGAIN, self._look_soon, self.devices)
+            self._loop.call_later(AGAIN, self.looks.soon, self.devices)
         if not self._checking:
             self._checking = True
             self._loop.call_later(REFUSALS, self._take_refusals)
 
     def _take_refusals(self):
         self._checking = False
-        for op, _errno, words in self._rows.failures():
+        there = {}
+        for op, errno, words in self._rows.failures():
+            if op is not None and op[0] == NEW_FDB and errno == errnos.EEXIST:
+                there.setdefault(op[1], set()).add(op[2])
+                continue
             self.counters["rows refused"] += 1
             if op is None:
                 self._alarm("refusals lost", words)
-                self._look_soon(self.devices)
+                self.looks.soon(self.devices)
                 continue
             kind, index, key, _value = op
             device = self.devices.get(index)
             if device is None:
                 continue
-            self.resolver.gone(index, key, self.now(), taken=True)
+            self.resolver.refused(index, key)
             self._alarm(f"refused {index} {kind} {words}", f"{device.name}: {VERBS[kind]} of {key_text(key)}: {words}")
+        for index, macs in there.items():
+            if index in self.devices:
+                self._take_existing(index, macs)
+
+    def _take_existing(self, index, macs):
+        """MACs had rows before new ones could be written. Those that age are ours, of a moment ago, learned, or from before."""
+        try:
+            ours = self._rows.of(index, list(macs))
+            others = macs.difference(row[0] for row in ours)
+            absent = set(self._rows.absent(index, list(others)))
+        except (OSError, FabricError) as error:
+            self._rows.renew()
+            self.fault(error)
+            self.looks.soon([index])
+            return
+        now = self.now()
+        for mac in others - absent:
+            self.resolver.gone(index, mac, now, taken=True)
+        for mac in absent:  # it went meanwhile, and is asked for again
+            self.resolver.refused(index, mac)
+        self.write(self.resolver.found(index, [row[:3] for row in ours], now))
 
     def _changed(self):
         lost = self._neighbors.lost
@@ -355,8 +385,9 @@ class Agent:
         self.access.events(events)
         if self._neighbors.lost != lost:
             self._alarm("changes lost", "changes of tables came faster than they were read; the tables are read again")
+            self.resolver.lost()
             self.access.resync()
-            self._look_soon(self.devices)
+            self.looks.soon(self.devices)
 
     # The registry
 
@@ -368,6 +399,8 @@ class Agent:
     def _follow(self):
         """Let the kernel have what the registry says now."""
         self._following = False
+        if self._stopping.is_set():
+            return
         now = self.now()
         due = self.directory.tick(now)
         if self._tick_timer:
@@ -375,86 +408,16 @@ class Agent:
         self._tick_timer = self._loop.call_at(max(due, now + PAUSE), self._follow) if due is not None else None
         keys = self.directory.changes()
         if keys:
-            self._write(self.resolver.changed(keys, now))
+            self._take_refusals()  # what turns out not to be ours is not to be moved or removed
+            self.write(self.resolver.changed(keys, now))
             if self.settings.groups:
                 vnis = {vni for vni, _mac in keys}
-                self._look_soon(index for index, device in self.devices.items() if device.vni in vnis)
+                self.looks.soon(index for index, device in self.devices.items() if device.vni in vnis)
         if len(keys) >= MANY:
             gc.freeze()  # else the collector looks through all of it again and again, while misses wait
-        self._take_alarms()
-        if self.registry.known and not self._full:
-            self._wake.set()
-
-    # Looks at the tables
-
-    def _look_soon(self, indexes):
-        self._due.update(indexes)
-        if self._due:
-            self._wake.set()
-
-    async def _looks(self):
-        """Look at the tables of all devices now and then, and of those that are due soon. Not before the registry has told what it
-        has, since what it does not have is removed.
-        """
-        while True:
-            now = self.now()
-            if self.registry.known and now >= self._full:
-                # Rows that are used must not get old from one look to the next.
-                self._full = now + min(self.settings.sweep, self._shortest / 4)
-                self._due.update(self.devices)
-                self.access.tick(now)
-            due, self._due = (self._due, set()) if self.registry.known else (set(), self._due)
-            self._wake.clear()
-            for index in sorted(due):
-                try:
-                    await self._look_at(index)
-                except Exception as error:  # the other devices go on
-                    self.fault(error)
-                    self._loop.call_later(AGAIN, self._look_soon, [index])
-            if self.registry.known and not self._due:
-                self._tell_ready()
-            await asyncio.sleep(max(PAUSE, REST * (self.now() - now)) if due else 0)
-            left = max(0.0, self._full - self.now()) if self.registry.known else None
-            woken = asyncio.ensure_future(self._wake.wait())
-            try:
-                await asyncio.wait([woken], timeout=left)
-            finally:
-                woken.cancel()
-
-    async def _look_at(self, index):
-        device = self.devices.get(index)
-        if device is None:
-            return
-        began = self.now()
-        try:
-            fdb, neighbors, there, want = await self.read_tables(device, keep=True)
-        except FabricError:
-            if index in self.devices:
-                raise
-            return
-        if self.devices.get(index) != device:
-            self._look_soon([index])
-            return
-        self.counters["sweeps"] += 1
-        self._write(self.resolver.adopt(index, fdb, neighbors, self.now(), since=began))
-        self._take_alarms()
-        self.groups.review(device, want, there)
-
-    def _read_tables(self, device, macs, keep):
-        try:
-            return self._tables_of(device, macs, keep)
-        except (OSError, FabricError):
-            self._tables.renew()
-            raise
-
-    def _tables_of(self, device, macs, keep):
-        index = device.index
-        fdb = [row[:3] for row in _all(self._tables, index, macs, keep)]
-        neighbors = [row[:2] for row in self._tables.neighbors(index)]
-        self._tables.failures()  # rows that went before they could be kept
-        if not self.settings.groups:
-            return fdb, neighbors, self._tables.groups(index) if index in self.groups.ours else {}, {}
-        return fdb, neighbors, self._tables.groups(index), wanted(device, self.directory.of_vni(device.vni))
+        self.take_alarms()
+        if self.registry.known:
+            self.looks.known()
 
     # The clock
 
@@ -475,13 +438,6 @@ class Agent:
                 self._alarm("textfile", f"textfile: {self.settings.textfile}: {error.strerror}")
 
 
-def _all(rows, index, macs, keep=False):
-    """The FDB rows of a device. When rows go during a dump, it may leave out others; those are asked for by their MACs."""
-    found = rows.fdb(index, keep)
-    there = {row[0] for row in found}
-    return found + rows.of(index, [mac for mac in macs if mac not in there])
-
-
 def _is_ours(event):
     if event.family == AF_BRIDGE:
         return not event.state & NUD_OTHERS and not event.flags & NTF_EXT_LEARNED
@@ -499,7 +455,8 @@ async def _live(agent, only):
 
 
 def _leave(only, code):
-    only.close()
+    with contextlib.suppress(OSError):  # it is closed, if it is only threads that go on
+        only.close()
     os._exit(code)
 
 
@@ -520,7 +477,7 @@ def run(file, overrides):
         sys.setswitchinterval(SWITCH)
         agent = Agent(settings, reread, logger)
         asyncio.run(_live(agent, only))
-        agent.reader.shutdown()
+        agent.looks.reader.shutdown()
         agent.leaving.cancel()
     except FabricError as error:
         for fault in getattr(error, "faults", [error]):

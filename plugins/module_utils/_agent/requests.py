@@ -86,7 +86,7 @@ class Requests:
         for index, device in list(agent.devices.items()):
             if vni in (None, device.vni) and (vni is not None or why.mac_of(agent.directory, device.vni, key)):
                 try:
-                    kernel[index] = (await agent.read_tables(device))[:2]
+                    kernel[index] = (await agent.looks.read(device))[:2]
                 except (OSError, FabricError) as error:
                     if index in agent.devices:
                         raise InputError(f"{device.name}: {error}") from None

@@ -14,18 +14,19 @@ from . import listing
 from .bounded import Bounded
 from .claims import address_text
 
-Device = namedtuple(
-    "Device", "index name vni local"
-)  # local: packed, of the family that the device takes; None: it has none
+# local: packed, of the family that the device takes; None: it has none. ageing: seconds, infinite where rows stay. l2: it tells of
+# MACs without a row. learning: the driver writes rows too.
+Device = namedtuple("Device", "index name vni local ageing l2 learning", defaults=(300.0, True, False))
 
-# An operation is (kind, index, key, value): (FDB, index, mac, vtep), (NEIGHBOR, index, ip, mac), (NO_FDB, index, mac, None) and
-# (NO_NEIGHBOR, index, ip, None).
-FDB, NEIGHBOR, NO_FDB, NO_NEIGHBOR = range(4)
+# An operation is (kind, index, key, value): (FDB, index, mac, vtep), (NEIGHBOR, index, ip, mac), (NO_FDB, index, mac, None),
+# (NO_NEIGHBOR, index, ip, None), and (NEW_FDB, index, mac, vtep), which the kernel refuses where the MAC has a row: that may be somebody's.
+FDB, NEIGHBOR, NO_FDB, NO_NEIGHBOR, NEW_FDB = range(5)
 
 FOLD = 0.05  # seconds after an answer in which a miss of the same key is one that was under way already
 SETTLE = 1.0  # seconds after an answer in which the kernel's word, or its table, may be of the time before
 DEVICES = 8  # what all devices together may have unanswered is so many times what one may have
 FEW = 10  # alarms of a kind and device
+TAKEN = 1 << 16  # rows of a device that are known to be somebody's, between two looks
 
 COUNTERS = {
     "l2 misses": "misses of a MAC address",
@@ -66,12 +67,13 @@ class _Waiting:
 class _Here:
     """What there is of a device: parts of the three tables, and the addresses of each MAC that has neighbours."""
 
-    __slots__ = ("addresses", "device", "fdb", "local", "neighbors", "vni", "waiting")
+    __slots__ = ("addresses", "device", "fdb", "local", "neighbors", "taken", "vni", "waiting")
 
     def __init__(self, device, fdb, neighbors, waiting):
         self.be(device)
         self.fdb, self.neighbors, self.waiting = fdb, neighbors, waiting
         self.addresses = {}  # mac: tuple of packed addresses
+        self.taken = {}  # key of a row that is somebody's: when that was told. For long only of MACs that have neighbours
 
     def be(self, device):
         self.device = device
@@ -85,11 +87,11 @@ class Resolver:
     The directory is to say already what is told to `changed` and `adopt`. `now` is monotonic.
     """
 
-    def __init__(self, directory, limit=65536, unanswered=8192, unanswered_ttl=10.0, ageing=300.0):
+    def __init__(self, directory, limit=65536, unanswered=8192, unanswered_ttl=10.0):
         """limit: of FDB rows, and as many neighbours; of all devices. unanswered: of one device; of all, 8 times as many."""
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.alarms = []
-        self.unanswered_ttl, self.ageing = unanswered_ttl, ageing
+        self.unanswered_ttl = unanswered_ttl
         self._directory = directory
         self._fdb, self._neighbors = Bounded(limit), Bounded(limit)
         self._waiting = Bounded(DEVICES * unanswered, each=unanswered)
@@ -122,9 +124,7 @@ class Resolver:
                 here.be(device)
                 kept.append(here)
                 self._said.pop(index, None)
-            if device.local is None:
-                text = "has no local address, by which own endpoints are known; make it with 'local ADDRESS'"
-                self._say(index, None, f"{device.name} {text}")
+            self._say_what_it_lacks(device)
         self._of_vni = {}
         for here in self._here.values():
             self._of_vni.setdefault(here.vni, []).append(here)
@@ -169,8 +169,11 @@ class Resolver:
                 continue
             answered += 1
             mac = claim.mac  # the same octets as elsewhere, not one more copy
-            if is_mac or mac not in here.fdb:
-                ops.append((FDB, index, mac, claim.vtep))
+            known = here.fdb.get(mac)
+            if is_mac or known is None:
+                # One of ours that leads elsewhere is about to be moved.
+                new = known is None or known.value == claim.vtep
+                ops.append((NEW_FDB if new else FDB, index, mac, claim.vtep))
                 fdb.put(index, mac, _Row(claim.vtep, now, now))
             if not is_mac:
                 self._put_neighbor(here, key, mac, now, ops)
@@ -274,7 +277,7 @@ class Resolver:
     # -- The kernel
 
     def gone(self, index, key, now=None, taken=False):
-        """The kernel does not have a row any more. taken: since somebody has made it his, so that it is there and not ours.
+        """The kernel does not have a row any more. taken: it is there and not ours, since it is somebody's or he has made it his.
 
         Just after an answer, word of a removal is taken to be of the former row. Not so word of taking: what is somebody else's is not
         to be removed, whereas a row of ours that is forgotten is found by the next `adopt`.
@@ -283,26 +286,57 @@ class Resolver:
         if here is None:
             return
         self._now = now = self._now if now is None else now
+        here.taken.pop(key, None)
         if taken:
             self._waiting.pop(index, key)
+            here.taken[key] = now
+            if len(here.taken) > TAKEN:
+                del here.taken[next(iter(here.taken))]
         row = (here.fdb if len(key) == 6 else here.neighbors).get(key)
         if row is None or (now - row.answered < SETTLE and not taken):
             return
         self._forget(here, key)
         self.counters["aged"] += not taken
 
+    def refused(self, index, key):
+        """The kernel did not take an operation, for whatever reason."""
+        here = self._here.get(index)
+        if here is not None:
+            self._waiting.pop(index, key)
+            self._forget(here, key)
+
+    def found(self, index, fdb, now):
+        """Rows of ours that were there already when they were to be written as new ones, as of `adopt`."""
+        self._now = now
+        here, ops = self._here.get(index), []
+        if here is not None:
+            for mac, vtep, idle in fdb:
+                self._adopt_fdb(here, mac, self._directory.mac(here.vni, mac), vtep, now - idle, now, ops)
+            self._fdb.unsorted.add(index)
+        return self._trimmed(ops)
+
+    def lost(self):
+        """Word of changes was lost, maybe that what was somebody's is gone."""
+        for here in self._here.values():
+            here.taken.clear()
+
     def adopt(self, index, fdb, neighbors, now, since=None):
         """Bring in line the registry, the memory, and what the kernel has of ours: [(mac, VTEP, seconds since its use)] and [(ip, mac)].
 
         Not before the directory has been filled, since what the registry does not have is removed. since: when reading the kernel's
-        tables began. Rows that were written after that may be missing, and such as were written within the last second.
+        tables began. Rows that were written after that may be missing, and such as were written within the last second; and what was
+        taken after that is somebody's, whatever was read.
         """
         self._now = now
+        since = now if since is None else since
         here = self._here.get(index)
         if here is None:
             return []
         ops = []
-        settled = now - SETTLE if since is None else min(since, now - SETTLE)
+        settled = min(since, now - SETTLE)
+        late = {key for key, when in here.taken.items() if when >= since}
+        if late:
+            fdb, neighbors = ([row for row in rows if row[0] not in late] for rows in (fdb, neighbors))
         there = {mac for mac, _vtep, _idle in fdb} | {address for address, _mac in neighbors}
         for rows in (here.fdb, here.neighbors):
             for key in [key for key, row in rows.items() if key not in there and row.answered <= settled]:
@@ -324,6 +358,11 @@ class Resolver:
                 row.used = max(row.used, forwarding.used)
             else:
                 self._adopt_neighbor(here, address, mac, now, ops)
+        here.taken = {
+            key: when
+            for key, when in here.taken.items()
+            if when >= since or (key in here.addresses and key not in there)
+        }
         self._fdb.unsorted.add(index)
         self._neighbors.unsorted.add(index)
         return self._trimmed(ops)
@@ -362,9 +401,14 @@ class Resolver:
         forwarding = here.fdb.get(claim.mac)
         if forwarding is not None:
             row.used = max(row.used, forwarding.used)
-        elif now - row.used >= self.ageing:
+        elif claim.mac in here.taken:
+            pass  # somebody's row has not gone, and does not tell here when it was used
+        elif now - row.used >= here.device.ageing:
             self._drop_neighbor(here, address, ops)
             self.counters["aged"] += 1
+        elif not here.device.l2:
+            # Nobody would ask for it: the neighbour answers, and no miss of its MAC is told.
+            self._put_fdb(here, claim, now, ops)
 
     # -- What there is to be seen
 
@@ -399,7 +443,7 @@ class Resolver:
     def _put_fdb(self, here, claim, now, ops):
         index = here.device.index
         self._fdb.put(index, claim.mac, _Row(claim.vtep, now, now))
-        ops.append((FDB, index, claim.mac, claim.vtep))
+        ops.append((NEW_FDB, index, claim.mac, claim.vtep))
 
     def _put_neighbor(self, here, address, mac, now, ops):
         self._keep_neighbor(here, address, _Row(mac, now, now))
@@ -439,11 +483,23 @@ class Resolver:
         self._waiting.trim()
         return ops
 
+    def _say_what_it_lacks(self, device):
+        name = device.name
+        if device.local is None:
+            text = "has no local address, by which own endpoints are known; make it with 'local ADDRESS'"
+            self._say(device.index, b"local", f"{name} {text}")
+        if not device.l2:
+            text = "is made without l2miss: MACs that are not asked for by an address get no rows; make it with l2miss"
+            self._say(device.index, b"l2miss", f"{name} {text}")
+        if device.learning:
+            text = "learns from frames: rows that it writes or moves are set right by the next look only; make it with nolearning"
+            self._say(device.index, b"learning", f"{name} {text}")
+
     def _say(self, index, what, text):
         said = self._said.setdefault(index, set())
         if what not in said and len(said) < FEW:
             said.add(what)
-            self.alarms.append((f"device {index} {what.hex() if what else ''}".rstrip(), text))
+            self.alarms.append((f"device {index} {what.hex()}", text))
 
 
 def _is_same(device, other):

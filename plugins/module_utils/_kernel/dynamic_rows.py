@@ -43,13 +43,16 @@ from .ndm import (
 )
 from .table import NUMBERS, steady
 
-FDB, NEIGHBOR, NO_FDB, NO_NEIGHBOR = range(4)  # operations are (kind, index, key, value)
+# Operations are (kind, index, key, value). FDB writes a row whatever is in its place, NEW_FDB only where its MAC has none; else it is
+# refused with EEXIST. Without NLM_F_EXCL the driver writes state and flags of what there is, also of somebody's permanent row.
+FDB, NEIGHBOR, NO_FDB, NO_NEIGHBOR, NEW_FDB = range(5)
 AF_BRIDGE = 7
 FAMILY = {4: socket.AF_INET, 16: socket.AF_INET6}
 MARK = codec.attribute(NDA_PROTOCOL, bytes([AGENT_PROTOCOL]))
 STATE = NUD_PERMANENT | NUD_NOARP  # what `bridge fdb append ... self permanent` writes
 GONE = (errnos.ENOENT, errnos.ENODEV)
 _PUT = codec.NLM_F_REQUEST | codec.NLM_F_CREATE | codec.NLM_F_REPLACE
+_NEW = codec.NLM_F_REQUEST | codec.NLM_F_CREATE | codec.NLM_F_EXCL
 _LLADDR = codec.ATTRIBUTE.pack(10, NDA_LLADDR)
 _DST = {size: codec.ATTRIBUTE.pack(4 + size, NDA_DST) for size in FAMILY}
 # A dumped FDB row with LLADDR, DST and CACHEINFO alone, by its length: family, index, state, flags; three attributes.
@@ -109,7 +112,7 @@ class DynamicRows:
         """What stands before the key, between it and the value, and after that."""
         if len(self._forms) > 4096:  # devices come and go, and their indexes with them
             self._forms.clear()
-        if kind == FDB:
+        if kind in (FDB, NEW_FDB):
             body, middle, end = (
                 NDMSG.pack(AF_BRIDGE, index, NUD_REACHABLE, NTF_SELF, 0) + _LLADDR,
                 _pad(6) + _DST[value],
@@ -126,10 +129,9 @@ class DynamicRows:
         else:
             body, middle, end = NDMSG.pack(FAMILY[size], index, 0, 0, 0) + _DST[size], b"", b""
         length = 16 + len(body) + size + len(middle) + (value or 0) + len(end)
-        put = kind in (FDB, NEIGHBOR)
-        head = codec.HEADER.pack(
-            length, RTM_NEWNEIGH if put else RTM_DELNEIGH, _PUT if put else codec.NLM_F_REQUEST, 0, 0
-        )
+        flags = {FDB: _PUT, NEIGHBOR: _PUT, NEW_FDB: _NEW}.get(kind, codec.NLM_F_REQUEST)
+        put = flags != codec.NLM_F_REQUEST
+        head = codec.HEADER.pack(length, RTM_NEWNEIGH if put else RTM_DELNEIGH, flags, 0, 0)
         form = self._forms[kind, index, size, value] = head + body, middle, end
         return form
 
@@ -163,11 +165,17 @@ class DynamicRows:
         keep: what was used since the last such call gets its time anew, so that the kernel removes what is out of use.
         """
         what = f"fdb of ifindex {index}"
-        rows = steady(what, lambda: list(chain.from_iterable(_dumped(self._reader, index, what))))
+        rows = steady(what, lambda: list(chain.from_iterable(self._read(self._reader, index, what, keep))))
         if keep:
-            self._keep(index, rows)
             self._kept[index] = time.monotonic()
-        return [row[:4] for row in rows]
+        return rows
+
+    def _read(self, sock, index, what, keep):
+        """Lists of rows. They are kept as they come: what somebody makes permanent after it was read would age again."""
+        for rows in _dumped(sock, index, what):
+            if keep:
+                self._keep(index, rows)
+            yield [row[:4] for row in rows]
 
     def fdb_pieces(self, index, keep=False):
         """The same in lists of some hundred rows, by a socket of its own: for a caller who has other things to do in between.
@@ -177,10 +185,7 @@ class DynamicRows:
         """
         sock = rtnl.Rtnl()
         try:
-            for rows in _dumped(sock, index, f"fdb of ifindex {index}"):
-                if keep:
-                    self._keep(index, rows)
-                yield [row[:4] for row in rows]
+            yield from self._read(sock, index, f"fdb of ifindex {index}", keep)
         except rtnl.Interrupted:
             pass
         finally:
@@ -384,12 +389,14 @@ def _operation(data, start, end):
     """The operation of a request that `put` made, or None."""
     if end - start < BODY:
         return None
-    kind = codec.HEADER.unpack_from(data, start)[1]
+    length, kind, bits, _seq, _port = codec.HEADER.unpack_from(data, start)
     family, index, _state, flags, _type = NDMSG.unpack_from(data, start + 16)
     if flags & NTF_USE:
         return None
-    given = codec.attributes(data, start + BODY, min(end, start + codec.HEADER.unpack_from(data, start)[0]))
+    given = codec.attributes(data, start + BODY, min(end, start + length))
     mac, address = given.get(NDA_LLADDR), given.get(NDA_DST)
     if kind == RTM_NEWNEIGH:
-        return (FDB, index, mac, address) if family == AF_BRIDGE else (NEIGHBOR, index, address, mac)
+        if family != AF_BRIDGE:
+            return NEIGHBOR, index, address, mac
+        return NEW_FDB if bits & codec.NLM_F_EXCL else FDB, index, mac, address
     return (NO_FDB, index, mac, None) if family == AF_BRIDGE else (NO_NEIGHBOR, index, address, None)

@@ -16,7 +16,7 @@ RTMGRP_LINK = 1
 AF_UNSPEC = 0
 IFLA_IFNAME, IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_EXT_MASK = 3, 16, 18, 29  # linux/if_link.h
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
-IFLA_VXLAN_ID, IFLA_VXLAN_GROUP, IFLA_VXLAN_LOCAL, IFLA_VXLAN_AGEING = 1, 2, 4, 8
+IFLA_VXLAN_ID, IFLA_VXLAN_GROUP, IFLA_VXLAN_LOCAL, IFLA_VXLAN_LEARNING, IFLA_VXLAN_AGEING = 1, 2, 4, 7, 8
 IFLA_VXLAN_L2MISS, IFLA_VXLAN_L3MISS, IFLA_VXLAN_PORT = 13, 14, 15
 IFLA_VXLAN_GROUP6, IFLA_VXLAN_LOCAL6, IFLA_VXLAN_COLLECT_METADATA, IFLA_VXLAN_VNIFILTER = 16, 17, 25, 30
 RTEXT_FILTER_SKIP_STATS = 1 << 3
@@ -47,8 +47,10 @@ class VxlanDevice:
     vnifilter: bool
     port: int | None
     misses: bool = False  # it tells of misses, see misses.py
-    l3: bool = False  # also of those of neighbours
+    l3: bool = False  # of those of neighbours
     ageing: int = 300  # seconds after which rows that are not permanent go
+    l2: bool = False  # of those of rows
+    learning: bool = True  # the driver writes rows of what it hears
 
     @property
     def usable(self):
@@ -172,6 +174,7 @@ def _device(data, start, end):
     group = remote if remote and (remote[0] == 0xFF if len(remote) == 16 else remote[0] >> 4 == 0xE) else None
     told = local or remote
     state = codec.number(link.get(IFLA_OPERSTATE), 0)
+    l2, l3 = (bool(codec.number(given.get(kind), 0)) for kind in (IFLA_VXLAN_L2MISS, IFLA_VXLAN_L3MISS))
     return VxlanDevice(
         name=codec.text(link[IFLA_IFNAME]),
         index=index,
@@ -184,9 +187,11 @@ def _device(data, start, end):
         external=bool(codec.number(given.get(IFLA_VXLAN_COLLECT_METADATA), 0)),
         vnifilter=bool(codec.number(given.get(IFLA_VXLAN_VNIFILTER), 0)),
         port=int.from_bytes(given.get(IFLA_VXLAN_PORT, b""), "big") or None,
-        misses=any(codec.number(given.get(kind), 0) for kind in (IFLA_VXLAN_L2MISS, IFLA_VXLAN_L3MISS)),
-        l3=bool(codec.number(given.get(IFLA_VXLAN_L3MISS), 0)),
+        misses=l2 or l3,
+        l3=l3,
         ageing=codec.number(given.get(IFLA_VXLAN_AGEING), 0),
+        l2=l2,
+        learning=bool(codec.number(given.get(IFLA_VXLAN_LEARNING), 0)),
     )
 
 
