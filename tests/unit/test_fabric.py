@@ -863,6 +863,14 @@ def test_an_etcd_of_ones_own_needs_no_hosts():
     assert dynamic_faults({**ETCD, "urls": ["https://etcd.example.net:2379"]}, hosts={}) == []
 
 
+def test_the_user_is_one_that_etcd_can_have():
+    for name in ("root", "a@b", "-a"):
+        (fault,) = dynamic_faults({**ETCD, "username": name}, hosts=registry_hosts(1))
+        assert fault.startswith(f"fabric: fabric_registry: username: {name!r} cannot be a user of the registry")
+        assert dynamic_faults({**ETCD, "username": name, "urls": ["https://etcd.example.net:2379"]}, hosts={}) == []
+    assert dynamic_faults({**ETCD, "username": "a.b-c_1"}, hosts=registry_hosts(1)) == []
+
+
 def test_a_member_needs_an_address_of_the_underlays_family():
     hosts = registry_hosts(1)
     hosts["reg1"]["registry_address"] = "203.0.113.81"

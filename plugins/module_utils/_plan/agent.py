@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 
 from .._model import values
+from .._model.etcd_auth import NAME
 from .._model.registry import USERNAME
 from . import overlay
 
@@ -53,6 +54,13 @@ def check_members(fabric, variant, faults):
     if count and count % 2 == 0:
         message = f"has {count} hosts; etcd decides by majority, so one less stands as much; take an odd number, such as 1 or 3"
         faults.add("fabric", "groups.registry", message)
+    user = fabric.registry.username or USERNAME
+    if count and (not NAME.fullmatch(user) or user == "root"):
+        message = (
+            f"{user!r} cannot be a user of the registry that the fabric runs; take up to 64 of A-Z, a-z, 0-9, _, . and -, "
+            "beginning with a letter or digit, and not root, which the role has for itself"
+        )
+        faults.add("fabric", "fabric_registry: username", message)
     for node in fabric.registry_nodes.values():
         if fabric.family not in node.addresses:
             message = (
