@@ -88,7 +88,11 @@ def enter(machine, argv, nsenter="nsenter", environment=None):
     words = {**ENVIRONMENT, **(environment or {})}
     inside = [
         *(nsenter, f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"),
-        *("--", "/usr/bin/env", "--ignore-environment", "--chdir=/root"),
+        # Only a child is in another PID namespace. nsenter's own fork would stop itself when its child is stopped, which a machine
+        # that shuts down does to all its processes, and then neither ends: the machine waits until the child has been waited for.
+        # timeout forks and just waits; 0 is no limit.
+        *("--no-fork", "--", "/usr/bin/timeout", "--foreground", "0"),
+        *("/usr/bin/env", "--ignore-environment", "--chdir=/root"),
         *(f"{name}={value}" for name, value in words.items()),
         *argv,
     ]

@@ -62,6 +62,17 @@ def test_streams_and_return_code_are_kept_apart(connection):
     assert connection.exec_command("kill -9 $$")[0] != 0
 
 
+def test_a_command_that_is_stopped_goes_on_when_it_is_told_to(connection):
+    """What entered the host for it must not stop with it: a host that shuts down stops all its processes, ends them, and then
+    waits for whoever has to take their exit status."""
+    inside = "echo $$; kill -STOP $$; echo on"
+    with subprocess.Popen(connection._enter(["sh", "-c", inside]), stdout=subprocess.PIPE, text=True) as process:
+        pid = process.stdout.readline().strip()
+        stopped = f"until grep -q '^State:.T' /proc/{pid}/status; do sleep 0.05; done; sleep 0.3"
+        assert connection.exec_command(f"{stopped}; kill -CONT {pid}")[0] == 0
+        assert process.communicate(timeout=5)[0] == "on\n"
+
+
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS.keys())
 def test_standard_input_passes_untouched(connection, content):
     assert connection.exec_command("cat", in_data=content) == (0, content, b"")

@@ -63,7 +63,7 @@ def test_the_command_enters_the_cgroup_first_then_everything_else(running):
     command = nspawn.enter("vtep-s1", ["ls", "a b"], "/bin/nsenter")
     assert command[:4] == ["/bin/sh", "-c", 'echo 0 >"$0" && exec "$@"', "/cg/vtep-enter/cgroup.procs"]
     assert command[4:6] == ["/bin/nsenter", "--target=4711"]
-    assert {"--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"} <= set(command)
+    assert {"--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd", "--no-fork"} <= set(command)
     assert command[-2:] == ["ls", "a b"]
     assert "HOME=/root" in command[command.index("--ignore-environment") :]
 
