@@ -62,6 +62,10 @@ _value:
       description: Every fault, in words.
       type: list
       elements: str
+    warnings:
+      description: What the agent would take and warn of.
+      type: list
+      elements: str
 """
 
 from ansible_collections.vtep.fabric.plugins.plugin_utils.agent_settings import compose

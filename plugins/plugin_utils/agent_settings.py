@@ -7,6 +7,8 @@ that reads them there.
 
 from __future__ import annotations
 
+import posixpath
+
 from ..module_utils._agent import config
 from ..module_utils._service import settings as reading
 from . import daemon_settings
@@ -14,6 +16,7 @@ from .daemon_settings import merged
 
 DAEMON = config.PROGRAM
 CREDENTIALS = f"/run/credentials/{DAEMON}.service/"
+RUN = f"/run/{DAEMON}/"
 FILES = ("password_file", "ca_file", "cert_file", "key_file")  # what the unit hands over when it starts
 FIXED = ("pidfile", "udsfile", "statedir")  # what goes with the unit
 SECTIONS = ("agent", "registry", "given")
@@ -21,16 +24,18 @@ SECTIONS = ("agent", "registry", "given")
 
 def compose(plan, words, extra, secrets=None):
     """
-    {daemon, settings, reloadable, faults} of a host. plan: `agent` of the compiled plan. words: {key: value} of the role's variables;
-    None stands for not given. extra: {section: {key: value}}. secrets: {name of a credential: its text}; the others are not judged.
+    {daemon, settings, reloadable, faults, warnings} of a host. plan: `agent` of the compiled plan. words: {key: value} of the role's
+    variables; None stands for not given. extra: {section: {key: value}}. secrets: {name of a credential: its text}; the others are not
+    judged.
     """
     faults = []
     found = {section: dict(rows) for section, rows in plan["settings"].items()}
     for section, rows in _given(words, extra, faults):
         found = merged(found, {section: rows})
     texts = daemon_settings.texts(found)
-    faults += _unknown(texts) + _checked(texts, secrets or {})
-    return {"daemon": DAEMON, "settings": texts, "reloadable": reloadable(), "faults": faults}
+    checked, warnings = _checked(texts, secrets or {})
+    faults += _unknown(texts) + _unwritable(texts.get("agent", {})) + checked
+    return {"daemon": DAEMON, "settings": texts, "reloadable": reloadable(), "faults": faults, "warnings": warnings}
 
 
 def reloadable():
@@ -71,8 +76,21 @@ def _unknown(texts):
     ]
 
 
+def _unwritable(rows):
+    """What the agent takes, and cannot write under the unit, whose file system is read-only but for one directory."""
+    found = []
+    if rows.get("logdest", "").startswith("/"):
+        found.append(
+            f"logdest: {rows['logdest']!r} is a file, which the unit does not let it write; take syslog or stdout"
+        )
+    if "textfile" in rows and not posixpath.normpath(rows["textfile"]).startswith(RUN):
+        message = f"the unit lets it write below {RUN} only; take a timer, as docs/agent.md has it"
+        found.append(f"textfile: {rows['textfile']!r} cannot be written, {message}")
+    return [f"/etc/{DAEMON}.conf: [agent] {one}" for one in found]
+
+
 def _checked(texts, secrets):
-    """Every fault that the agent would find."""
+    """(every fault that the agent would find, what it would warn of)"""
     registry = dict(texts.get("registry", {}))
     for name in FILES:
         # What is only on the host cannot be judged, nor what goes with it.
@@ -84,4 +102,4 @@ def _checked(texts, secrets):
         for name in ("cert_file", "key_file"):
             registry.pop(name, None)
     places = {CREDENTIALS + name: (text, f"agent_{name}") for name, text in secrets.items()}
-    return daemon_settings.judged(DAEMON, {**texts, "registry": registry}, config.load, places)
+    return daemon_settings.examined(DAEMON, {**texts, "registry": registry}, config.load, places)

@@ -31,7 +31,13 @@ def _text(value):
 
 
 def judged(daemon, settings, load, secrets=None):
-    """Every fault that the daemon would find. load: function of a file's name, which raises InputError.
+    """Every fault that the daemon would find; see examined."""
+    return examined(daemon, settings, load, secrets)[0]
+
+
+def examined(daemon, settings, load, secrets=None):
+    """(every fault that the daemon would find, what it would warn of). load: function of a file's name, which raises InputError, and
+    else returns (settings, warnings).
 
     secrets: {file on the host: (its text, the variable that it comes from)}; settings that name such a file are judged by the text.
     """
@@ -49,10 +55,12 @@ def judged(daemon, settings, load, secrets=None):
         }
         file.write_text(model.configuration(model.Daemon(daemon, settings=found)), encoding="utf-8")
         try:
-            load(str(file))
+            found, warnings = [], load(str(file))[1]
         except InputError as error:
-            return [_readable(fault, str(file), f"/etc/{daemon}.conf", names) for fault in error.faults]
-        return []
+            found, warnings = error.faults, []
+        return tuple(
+            [_readable(one, str(file), f"/etc/{daemon}.conf", names) for one in told] for told in (found, warnings)
+        )
 
 
 def _readable(fault, file, conf, names):

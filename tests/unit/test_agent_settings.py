@@ -65,3 +65,23 @@ def test_reloadable_is_what_the_agent_takes_up():
     found = compose()["reloadable"]
     assert {word.split(".")[1] for word in found} == live - set(agent_settings.FILES)
     assert "agent.source_limit" in found and "registry.urls" in found and "agent.udsfile" not in found
+
+
+def test_what_the_unit_does_not_let_it_write():
+    def told(**rows):
+        return compose(extra={"agent": rows})["faults"]
+
+    (fault,) = told(logdest="/var/log/vtep-agent.log")
+    assert fault.startswith("/etc/vtep-agent.conf: [agent] logdest: '/var/log/vtep-agent.log' is a file, which")
+    for place in ("/var/lib/prometheus/x.prom", "/run/vtep-agent", "/run/vtep-agent/../x", "/run/vtep-agents/x"):
+        (fault,) = told(textfile=place)
+        assert fault.startswith(f"/etc/vtep-agent.conf: [agent] textfile: {place!r} cannot be written"), fault
+    assert told(logdest="stdout", textfile="/run/vtep-agent/x.prom") == []
+
+
+def test_what_the_agent_would_warn_of_is_told():
+    plan = {"settings": {"registry": {**ETCD["settings"]["registry"], "urls": "http://192.0.2.1:2379"}}}
+    found = compose(plan, {"password_file": PLACES["password_file"]}, secrets={"registry_password": "top secret"})
+    assert found["faults"] == []
+    assert found["warnings"] == ["[registry] urls: the password goes unencrypted to a URL that begins with http:"]
+    assert compose()["warnings"] == []
