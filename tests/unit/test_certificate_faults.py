@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Certificates that are given to role registry: what is refused, by which word, before a host is touched."""
+
+import subprocess
+
+import pytest
+from ansible_collections.vtep.fabric.plugins.plugin_utils.certificates import faults
+
+ADDRESS = "2001:db8:253::1"
+CA = ["basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign"]
+
+
+def openssl(*words):
+    return subprocess.run(["openssl", *words], check=True, capture_output=True, text=True).stdout
+
+
+class Makes:
+    """Certificates and keys, in a directory."""
+
+    def __init__(self, directory):
+        self.directory = directory
+
+    def text(self, name):
+        return (self.directory / name).read_text()
+
+    def make(self, name, signer=None, extensions=(), ended=False):
+        place = str(self.directory / name)
+        openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", f"{place}.key")
+        added = (word for one in extensions for word in ("-addext", one))
+        openssl("req", "-new", "-key", f"{place}.key", "-subj", f"/CN={name}", "-out", f"{place}.csr", *added)
+        ca = str(self.directory / (signer or name))
+        by = ["-CA", ca, "-CAkey", f"{ca}.key", "-CAcreateserial"] if signer else ["-signkey", f"{ca}.key"]
+        words = ["-copy_extensions", "copyall", "-days", "0" if ended else "30", "-out", place]
+        openssl("x509", "-req", "-in", f"{place}.csr", *by, *words)
+
+    def member(self, name="member", signer="ca", address=ADDRESS, usage="serverAuth,clientAuth", **more):
+        extensions = [f"subjectAltName={address}" if address.startswith("DNS:") else f"subjectAltName=IP:{address}"]
+        extensions += [f"extendedKeyUsage={usage}"] if usage else []
+        self.make(name, signer, ["basicConstraints=critical,CA:FALSE", *extensions], **more)
+        return self.texts(name, signer)
+
+    def texts(self, name="member", ca="ca", key=None):
+        return {"ca": self.text(ca), "cert": self.text(name), "key": self.text(f"{key or name}.key")}
+
+
+@pytest.fixture
+def made(tmp_path):
+    made = Makes(tmp_path)
+    made.make("ca", extensions=CA)
+    return made
+
+
+@pytest.mark.parametrize("address", [ADDRESS, "192.0.2.1"])
+def test_what_fits_is_taken(made, address):
+    assert faults(made.member(address=address), address) == []
+    assert faults(made.member(address=address, usage=None), address) == []
+
+
+def test_an_intermediate_ca_without_its_root(made):
+    made.make("between", "ca", CA)
+    texts = made.member(signer="between")
+    assert faults(texts, ADDRESS) == []
+    chain = {**texts, "ca": made.text("ca")}
+    assert faults({**chain, "cert": texts["cert"] + made.text("between")}, ADDRESS) == []
+    (fault,) = faults(chain, ADDRESS)
+    assert "it has to be signed by ca" in fault
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"ended": True}, "cert: is refused as a server's (certificate has expired); take one that is valid"),
+        ({"address": "2001:db8:253::2"}, f"it needs the subject alternative name IP:{ADDRESS}"),
+        ({"address": "DNS:reg1"}, f"it needs the subject alternative name IP:{ADDRESS}"),
+        ({"usage": "clientAuth"}, "cert: is refused as a server's"),
+        ({"usage": "serverAuth"}, "cert: is refused as a client's"),
+    ],
+)
+def test_what_others_would_refuse(made, more, says):
+    (fault,) = faults(made.member(**more), ADDRESS)
+    assert says in fault
+
+
+def test_an_expired_ca(tmp_path):
+    made = Makes(tmp_path)
+    made.make("ca", extensions=CA, ended=True)
+    (fault,) = faults(made.member(), ADDRESS)
+    assert "expired" in fault
+
+
+def test_what_does_not_belong_together(made):
+    made.member()
+    made.member("other")
+    made.make("stranger", extensions=CA)
+    assert faults(made.texts(key="other"), ADDRESS) == [
+        "key: is not the key of cert; give the two that belong together"
+    ]
+    (fault,) = faults(made.texts(ca="stranger"), ADDRESS)
+    assert fault.startswith("cert: is refused as a server's (") and "it has to be signed by ca" in fault
+
+
+def test_what_is_no_text_in_pem(made):
+    texts = made.member()
+    assert [fault.split(":")[0] for fault in faults({"ca": "", "cert": texts["key"], "key": 5}, ADDRESS)] == [
+        "ca",
+        "cert",
+        "key",
+    ]
+    (fault,) = faults({**texts, "ca": texts["ca"][:99] + "\n-----END CERTIFICATE-----\n"}, ADDRESS)
+    assert fault.startswith("ca: is not understood (")
+    locked = openssl("ec", "-in", str(made.directory / "member.key"), "-aes128", "-passout", "pass:secret")
+    (fault,) = faults({**texts, "key": locked}, ADDRESS)
+    assert fault.startswith("cert, key: are not understood (") and fault.endswith("the key without a passphrase")
+    assert all(text not in fault for text in texts.values())
