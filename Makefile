@@ -13,7 +13,7 @@ RUN  = tools/run
 VARS = -e lab_prefix=$(PREFIX) -e lab_suite=$(SUITE)
 PLAY = $(RUN) ansible-playbook $(addprefix -i inventories/,lab $(WITH)) $(VARS) $(ARGS)
 
-.PHONY: help beside lab lab-down shell deploy verify teardown images test unit lint sanity molecule bench docs build clean
+.PHONY: help lab lab-down shell deploy verify teardown images test test-all unit lint sanity molecule bench docs build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -36,11 +36,11 @@ verify: ## prove VARIANT on the running lab with packets
 teardown: ## remove from the lab's hosts all that the collection made
 	$(PLAY) playbooks/teardown.yml
 
-test: lint ## everything that CI runs
-	tools/test
+test: lint images ## everything that CI runs
+	$(RUN) tools/test
 
-beside:
-	for target in sanity build molecule; do $(MAKE) --no-print-directory $$target || exit; done
+test-all: lint images ## the same, with the ways from every variant to every other one
+	ALL_PAIRS=1 $(RUN) tools/test
 
 images: ## the lab images of all suites, about a minute each unless they are cached
 	$(RUN) ansible-playbook playbooks/lab_images.yml

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """site.yml and teardown.yml on the built-in lab, the whole way: check mode predicts, reruns change nothing, every variant
-turns into every other, a killed run is completed by the next, and teardown leaves the hosts as they were.
+turns into others (with ALL_PAIRS set into every other), a killed run is completed by the next, and teardown leaves the hosts as they were.
 """
 
 import json
@@ -32,7 +32,8 @@ def circuit(names):
     return done[::-1]
 
 
-TOUR = circuit(VARIANTS)
+# By default from each to the next and all the way back: those whose device stays, those where it is made anew, those that are routed.
+TOUR = circuit(VARIANTS) if os.environ.get("ALL_PAIRS") else [*VARIANTS, *VARIANTS[-2::-1]]
 
 # An operator's own things on a host, beside and in the way of the fabric's.
 OWN = r"""
@@ -147,8 +148,9 @@ def test_check_mode_changes_nothing_and_predicts_the_first_run(fabric):
     fabric.states[TOUR[0]] = overlay(fabric)
 
 
-def test_the_tour_goes_from_each_variant_to_each_other():
-    pairs = list(zip(TOUR, TOUR[1:]))
+def test_the_whole_tour_goes_from_each_variant_to_each_other():
+    whole = circuit(VARIANTS)
+    pairs = list(zip(whole, whole[1:]))
     assert len(pairs) == len(set(pairs)) == len(VARIANTS) * (len(VARIANTS) - 1)
 
 

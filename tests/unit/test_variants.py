@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each variant is whole: a role, a Molecule scenario, a place in the tour through those without service nodes, a page and a line
-in the README."""
+"""Each variant is whole: a role, a Molecule scenario, a page and a line in the README."""
 
 from pathlib import Path
 
@@ -31,13 +30,6 @@ def test_a_variant_is_whole(variant):
         assert f"\n## {chapter}\n" in page
     assert f"\n| [{variant}](variants/{variant}.md) |" in (ROOT / "docs" / "variants.md").read_text()
     assert f"\n| `{variant}` |" in (ROOT / "README.md").read_text()
-
-
-def test_the_tour_goes_through_all_variants_without_service_nodes():
-    """tests/lab/test_site.py goes from each to each, and test_vxfld.py to those with service nodes and back."""
-    (play,) = yaml.safe_load((ROOT / "molecule" / "tour" / "converge.yml").read_text())
-    stops = play["vars"]["tour_stops"]
-    assert sorted(stops) == sorted(variant for variant in VARIANTS if variant not in SERVED)
 
 
 def test_what_scenarios_share_is_the_same_in_those_with_inventories_of_their_own():
