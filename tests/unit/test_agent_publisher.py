@@ -314,6 +314,30 @@ def test_what_is_heard_of_while_it_is_withdrawn(tmp_path):
     run(work())
 
 
+def test_a_key_that_is_removed_before_the_answer_of_its_writing_comes(tmp_path):
+    """The watch is quicker than the answer."""
+
+    async def work():
+        store = Store()
+        async with host(store, tmp_path) as one:
+            real, removed = one.link.transaction, []
+
+            async def slow(operations, *more):
+                found = await real(operations, *more)
+                if not removed:
+                    removed.append(True)
+                    store.revision += 1
+                    store.delete(key(VTEPS[0]))
+                    await one.queue.join()
+                return found
+
+            one.link.transaction = slow
+            one.one.publish({(100, M1): ()}, {100: VTEPS[0]})
+            await until(lambda: removed and key(VTEPS[0]) in store.rows)
+
+    run(work())
+
+
 def test_many_go_in_few_transactions_of_bounded_size(tmp_path):
     async def work():
         store = Store()

@@ -57,6 +57,7 @@ class Publisher:
         self._local = {}  # vni: own VTEP
         self._mine = {}  # (vni, mac): _Mine
         self._there = {}  # (vni, mac): {vtep: (value, lease, revision)} of this host's keys
+        self._under_way = {}  # (vni, mac, vtep) that is being written: the revision at which it went meanwhile
         self._adopted = {}  # (vni, mac, vtep): addresses, of keys from before a restart
         self._dirty = set()  # (vni, mac) that may differ from what is there
         self._moves = {}  # (vni, mac): when it was withdrawn
@@ -153,6 +154,8 @@ class Publisher:
 
     def gone(self, where, row):
         key, vtep = where[:2], where[2]
+        if where in self._under_way:
+            self._under_way[where] = row.revision
         mine = self._mine.get(key)
         known = self._there.get(key, {}).get(vtep)
         if known and known[2] < row.revision:
@@ -296,6 +299,8 @@ class Publisher:
             for key, one in zip(keys, writes)
         ]
         looks = [etcd.newest(_directory(key)) for key in keys]
+        # The watch may tell of the change, and of later ones, before its answer comes.
+        went = self._under_way = dict.fromkeys((one.where for one in writes), 0)
         try:
             done, header, rows = await client.transaction(operations, compares, looks)
         except etcd.EtcdError as error:
@@ -303,18 +308,23 @@ class Publisher:
                 self._lose()
                 return False
             raise
+        finally:
+            self._under_way = {}
         if not done:
             return self._correct(writes, rows)
         self._misses = 0
         for one in writes:
             key, vtep = one.where[:2], one.where[2]
-            if one.value is None:
+            self._counters["keys removed" if one.value is None else "keys written"] += 1
+            if one.value is not None:
+                one.mine.order = header.revision
+            known = self._there.get(key, {}).get(vtep)
+            if max(went[one.where], known[2] if known else 0) > header.revision:
+                self._dirty.add(key)
+            elif one.value is None:
                 self._drop(key, vtep)
-                self._counters["keys removed"] += 1
-                continue
-            self._there.setdefault(key, {})[vtep] = one.value, self._lease, header.revision
-            self._counters["keys written"] += 1
-            one.mine.order = header.revision
+            else:
+                self._there.setdefault(key, {})[vtep] = one.value, self._lease, header.revision
         return True
 
     async def _withdraw(self, client, withdrawals):
