@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Role registry on one host: etcd under systemd, locked in, for those who know a password, and what a run changes of it."""
+"""Role registry: etcd under systemd, locked in, for those who know a password, and what a run changes of it; on one host and on three."""
 
+import contextlib
 import json
 import re
 import time
@@ -15,55 +16,67 @@ EXPOSURE = 1.2  # at most, by systemd-analyze security
 UNIT, FILES, DATA = "vtep-registry", "/etc/vtep.fabric/vtep-registry", "/var/lib/private/vtep-registry"
 RUN, AUTH = "Run etcd", "Have it ask for passwords"
 
-HOSTS = {
-    "all": {"vars": {"ansible_connection": "vtep.fabric.nspawn", "ansible_python_interpreter": "/usr/bin/python3"}},
-    "lab": {
-        "hosts": {
-            "reg1": {
-                "lab_links": [{"name": "eth0", "to": "underlay", "mtu": 1600,
-                               "addresses": [f"{ADDRESS}/64", f"{OTHER}/64"]}],
-            },
-        },
-    },
-    "registry": {"hosts": {"reg1": None}},
-}  # fmt: skip
+ALONE = {"reg1": [ADDRESS, OTHER]}
+THREE = {f"reg{n}": [f"2001:db8:253::{n}"] for n in (1, 2, 3)}
 PLAY = [{"hosts": "registry", "gather_facts": False, "roles": ["vtep.fabric.registry"], "post_tasks": [
     {"name": "Show", "ansible.builtin.debug": {"msg": "{{ registry_ca_certificate | default('none') }}"}},
 ]}]  # fmt: skip
+ASK = [{"hosts": "reg3", "gather_facts": False, "tasks": [
+    {"name": "Ask", "ansible.builtin.include_role": {"name": "vtep.fabric.registry", "tasks_from": "ca"}},
+    {"name": "Show", "ansible.builtin.debug": {"msg": "{{ registry_ca_certificate }}"}},
+]}]  # fmt: skip
 
 
-def plan(address=ADDRESS, prefix="/vtep.fabric"):
-    members = [{"name": "reg1", "address": address}]
-    return {"registry": {"members": members, "self": "reg1", "prefix": prefix, "username": "vtep"}}
+def inventory(hosts):
+    links = {
+        host: {
+            "lab_links": [{"name": "eth0", "to": "underlay", "mtu": 1600, "addresses": [f"{a}/64" for a in addresses]}]
+        }
+        for host, addresses in hosts.items()
+    }
+    connection = {"ansible_connection": "vtep.fabric.nspawn", "ansible_python_interpreter": "/usr/bin/python3"}
+    return {"all": {"vars": connection}, "lab": {"hosts": links}, "registry": {"hosts": dict.fromkeys(hosts)}}
+
+
+def plan(*addresses, prefix="/vtep.fabric"):
+    members = [{"name": f"reg{n}", "address": address} for n, address in enumerate(addresses or [ADDRESS], 1)]
+    itself = "{{ inventory_hostname }}"
+    return {"registry": {"members": members, "self": itself, "prefix": prefix, "username": "vtep"}}
 
 
 class Host(Lab):
-    """The host, on the image of a suite."""
+    """The host, or the first one of several, on the image of a suite."""
 
-    def __init__(self, directory, suite):
-        super().__init__(directory, HOSTS)
+    def __init__(self, directory, suite, hosts=None):
+        hosts = hosts or ALONE
+        super().__init__(directory, inventory(hosts))
         self.suite = suite
+        self.plan = plan(*(addresses[0] for addresses in hosts.values()))
         self.said = ""
         self.settled = False  # the last run was one without words of its own
 
     def command(self, program, *arguments):
         return super().command(program, "-e", f"lab_suite={self.suite}", *arguments)
 
-    def role(self, *arguments, fails=False, **words):
+    def role(self, *arguments, **more):
         """Run the role; {task: diff} of what changed."""
+        return {task: diff for (task, _host), diff in self.changes(*arguments, **more).items()}
+
+    def changes(self, *arguments, fails=False, **words):
+        """Run the role; {(task, host): diff} of what changed."""
         playbook, given, record = (self.directory / name for name in ("registry.json", "words.json", "record.json"))
         playbook.write_text(json.dumps(PLAY))
         passwords = {"registry_root_password": ROOT_PASSWORD, "registry_password": PASSWORD}
-        given.write_text(json.dumps({"preflight_plan": plan(), **passwords, **words}))
+        given.write_text(json.dumps({"preflight_plan": self.plan, **passwords, **words}))
         callback = {"ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "callback_plugins"),
                     "ANSIBLE_CALLBACKS_ENABLED": "record", "RECORD_FILE": str(record)}  # fmt: skip
         self.said = self.playbook(str(playbook), "-e", f"@{given}", "--diff", *arguments, fails=fails, **callback)
         self.settled = not (arguments or words or fails)
         tasks = json.loads(record.read_text())["tasks"]
         return {
-            task["name"].split(" : ")[-1]: result["diff"]
+            (task["name"].split(" : ")[-1], host): result["diff"]
             for task in tasks
-            for result in task["hosts"].values()
+            for host, result in task["hosts"].items()
             if result["changed"]
         }
 
@@ -78,13 +91,13 @@ class Host(Lab):
         assert [(done.get(task), task) for task in (RUN, AUTH)] == [(found.get(task), task) for task in (RUN, AUTH)]
         return done
 
-    def on(self, script):
-        return self.run("reg1", "sh", "-ec", script)
+    def on(self, script, host="reg1"):
+        return self.run(host, "sh", "-ec", script)
 
-    def everything(self):
+    def everything(self, host="reg1"):
         """Of what the role makes, all files but etcd's own, and since when etcd runs."""
         found = "find /etc/vtep* /etc/systemd/system -printf '%p %T@ %m\\n' 2>/dev/null || true; ls /var/lib/private"
-        return self.on(f"{found}; systemctl show -P ActiveState -P InvocationID {UNIT}")
+        return self.on(f"{found}; systemctl show -P ActiveState -P InvocationID {UNIT}", host)
 
     def etcdctl(self, words, name="vtep", password=PASSWORD, more="", address=ADDRESS):
         """(exit code, what it says), as an agent asks: over the network."""
@@ -98,21 +111,27 @@ class Host(Lab):
         """Where etcd, of whomever, does."""
         return set(self.on("ss -Hltnp | awk '/\"etcd\"/ {print $4}'").split())
 
-    def invocation(self):
-        return self.on(f"systemctl show -P InvocationID {UNIT}")
+    def invocation(self, host="reg1"):
+        return self.on(f"systemctl show -P InvocationID {UNIT}", host)
 
     def certificate(self):
         return self.on(f"openssl x509 -in {FILES}/cert -noout -serial -ext subjectAltName")
 
 
-@pytest.fixture(scope="module", params=["trixie", "bookworm"])
-def bare(tmp_path_factory, request):
-    lab = Host(tmp_path_factory.mktemp("registry"), request.param)
+@contextlib.contextmanager
+def booted(*words):
+    lab = Host(*words)
     try:
         lab.up()
         yield lab
     finally:
         lab.down()
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    with booted(tmp_path_factory.mktemp("registry"), "trixie") as lab:
+        yield lab
 
 
 @pytest.fixture
@@ -124,6 +143,17 @@ def host(bare):
 
 
 def test_a_bare_host_is_predicted_and_a_second_run_changes_nothing(bare):
+    first_and_second_run(bare)
+
+
+def test_with_the_etcd_of_another_debian(tmp_path):
+    with booted(tmp_path, "bookworm") as lab:
+        first_and_second_run(lab)
+        assert "user name is empty" in lab.etcdctl("get /vtep.fabric/", name="")
+        assert "rc=0" in lab.etcdctl("put /vtep.fabric/endpoints/x y")
+
+
+def first_and_second_run(bare):
     assert bare.on("systemctl is-active etcd || true; systemctl is-enabled etcd || true").split() == [
         "inactive",
         "disabled",
@@ -314,8 +344,13 @@ def test_wrong_words_are_told_before_the_first_change(host):
     before = host.everything()
     for words, said in (
         ({"registry_password": ROOT_PASSWORD}, "needs both, and not the same"),
-        ({"registry_password": "with blanks in it"}, "password: is empty, longer than 256"),
+        ({"registry_password": "with blanks in it"}, "reg1: registry_password: is empty, longer than 256"),
         ({"registry_quota": "much"}, "registry_quota"),
+        ({"registry_quota": 0}, "reg1: registry_quota: 0 is no size"),
+        (
+            {"registry_ca": "a", "registry_cert": "b", "registry_key": "c"},
+            "reg1: registry_ca: has no CERTIFICATE in PEM",
+        ),
         ({"registry_renew_days": 900}, "do not fit"),
     ):
         host.role(fails=True, **words)
@@ -331,6 +366,12 @@ def test_the_removal_leaves_nothing(host):
     assert host.on(f"ls {DATA}").split() == ["member"]
     host.role()
     assert "kept" in host.etcdctl("get /vtep.fabric/kept")
+    host.on(f"mkdir {DATA}/member/held; mount -t tmpfs none {DATA}/member/held")
+    host.role(registry_state="absent", fails=True)
+    assert host.on(f"ls -d /etc/systemd/system/{UNIT}.*").split() == [f"/etc/systemd/system/{UNIT}.service.d"], (
+        "it shows that data are left"
+    )
+    host.on(f"umount {DATA}/member/held")
     host.predicted(registry_state="absent")
     places = f"/etc/vtep* /var/lib/vtep* /run/vtep* {DATA} /etc/systemd/system/*vtep* /run/credentials/vtep*"
     assert host.on(f"ls -d {places} 2>/dev/null || true") == ""
@@ -338,3 +379,88 @@ def test_the_removal_leaves_nothing(host):
     assert host.role(registry_state="absent") == {}
     time.sleep(0.1)
     assert host.on("systemctl --failed --plain --no-legend") == ""
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    with booted(tmp_path_factory.mktemp("three"), "trixie", THREE) as lab:
+        yield lab
+
+
+def members(lab, look):
+    return {host: look(host) for host in THREE}
+
+
+def test_the_first_start_is_that_of_all_members(three):
+    for words, said in (
+        (("--limit", "reg1"), "reg2, reg3 of group registry"),
+        (("--forks", "2"), "run again with --forks 3"),
+    ):
+        three.role(*words, fails=True)
+        assert said in three.said
+    assert three.on(f"ls -d /etc/vtep* {DATA} 2>/dev/null || true") == "", "it is told before the first change"
+    done = three.changes()
+    assert {host for task, host in done if task == RUN} == set(THREE)
+    assert three.changes() == {}
+    assert three.etcdctl("member list", "root", ROOT_PASSWORD).count("started") == 3
+    assert "rc=0" in three.etcdctl("put /vtep.fabric/kept 1", address=THREE["reg3"][0])
+
+
+def test_a_members_bad_certificate_is_told_before_the_first_change(three):
+    made = {host: {word: three.on(f"cat {FILES}/{word}", host) for word in ("ca", "cert", "key")} for host in THREE}
+    own = {f"registry_{word}": "{{ own[inventory_hostname]." + word + " }}" for word in ("ca", "cert", "key")}
+    assert three.changes(own=made, **own) == {}, "the same"
+    before = members(three, three.everything)
+    for wrong, said in (
+        ({"key": made["reg3"]["key"]}, "reg2: registry_key: is not the key of cert"),
+        (
+            {**made["reg3"], "ca": made["reg2"]["ca"]},
+            "reg2: registry_cert: is refused as a server's (IP address mismatch",
+        ),
+    ):
+        three.role(own={**made, "reg2": {**made["reg2"], **wrong}}, **own, fails=True)
+        assert said in three.said
+    assert members(three, three.everything) == before
+
+
+def test_a_member_that_fails_ends_the_run_before_the_next_ones_turn(three):
+    before = members(three, three.invocation)
+    three.on("mv /usr/bin/etcd /usr/bin/etcd.away; ln -s /bin/false /usr/bin/etcd")
+    three.role(registry_loglevel="warn", fails=True)
+    three.on(f"systemctl stop {UNIT}; rm /usr/bin/etcd; mv /usr/bin/etcd.away /usr/bin/etcd")
+    after = members(three, three.invocation)
+    assert [host for host in THREE if after[host] == before[host]] == ["reg2", "reg3"]
+    assert set(three.changes(registry_loglevel="warn")) == {(RUN, host) for host in THREE}
+
+
+def test_three_stopped_members_are_started_by_one_run(three):
+    for host in THREE:
+        three.on(f"systemctl stop {UNIT}", host)
+    assert set(three.changes()) == {(RUN, host) for host in THREE}
+    assert "kept" in three.etcdctl("get /vtep.fabric/kept")
+
+
+def test_another_ca_is_that_of_all_members_at_once(three):
+    three.on("rm -r /etc/vtep.fabric/registry-ca")
+    done = three.changes()
+    assert {host for task, host in done if task == RUN} == set(THREE)
+    assert "kept" in three.etcdctl("get /vtep.fabric/kept", address=THREE["reg2"][0])
+
+
+def test_the_ca_is_read_from_a_member_that_is_reached(three):
+    playbook, ca = three.directory / "ask.json", three.on(f"cat {FILES}/ca", "reg2")
+    playbook.write_text(json.dumps(ASK))
+    away = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    three.hosts["lab"]["hosts"]["reg1"].update(away)
+    three.write()
+    try:
+        assert ca.split()[5] in three.playbook(str(playbook))
+        for host in ("reg2", "reg3"):
+            three.on(f"mv {FILES}/ca {FILES}/../ca", host)
+        assert "no member of group registry (reg1, reg2, reg3) is reached" in three.playbook(str(playbook), fails=True)
+        three.on(f"mkdir {FILES}/../vtep-agent; cp {FILES}/../ca {FILES}/../vtep-agent/registry_ca", "reg3")
+        assert ca.split()[5] in three.playbook(str(playbook)), "which the host's agent still has"
+    finally:
+        for word in away:
+            del three.hosts["lab"]["hosts"]["reg1"][word]
+        three.write()
