@@ -551,6 +551,23 @@ def converged_and_told(host, module, number):
 
 
 @MIXED
+def test_one_that_joins_takes_no_segment_over(routers):
+    """Though its id is the highest. The others' routes stay all the while."""
+    for number, host in enumerate(routers[:2], 1):
+        join(host, "ospfv3", number)
+    ok(routers[0].module("ospfv3_info", wait_for={"routes": PREFIXES["ospfv3"][:2], "neighbors": 1, "timeout": 30}))
+    routers[0].sh("ip -6 monitor route >/tmp/routes 2>&1 & echo $! >/tmp/monitor")
+    join(routers[2], "ospfv3", 3)
+    ok(routers[0].module("ospfv3_info", wait_for={"routes": PREFIXES["ospfv3"], "neighbors": 2, "timeout": 30}))
+    time.sleep(1)
+    told = routers[0].sh("kill $(cat /tmp/monitor); cat /tmp/routes")
+    assert "2001:db8:3::1" in told
+    assert "Deleted" not in told
+    found = ok(routers[2].module("ospfv3_info"))
+    assert {row["dr"] for row in found["neighbors"]} <= {"203.0.113.1", "203.0.113.2"}
+
+
+@MIXED
 def test_a_wait_in_vain_names_what_is_missing(routers):
     join(routers[0], "ospfv3", 1)
     join(routers[1], "ospfv3", 2)

@@ -212,8 +212,14 @@ class Ospf(Resource):
             changes = planning.changes(desired, record.lines, record.salt, running)
         record.lines = planning.record_before(record.lines, record.salt, changes)
         daemon.store(self.protocol, record)
-        if changes:
-            frr.configure(self.name, planning.commands(self.protocol, changes, running.written))
+        settings, joins = planning.parted(changes)
+        if settings:
+            frr.configure(self.name, planning.commands(self.protocol, settings, running.written))
+        if joins:
+            # While ospf6d loads a file it sends no Hello, and what it hears first makes it elect a designated router. A new router
+            # would then elect itself, and if its id is the highest it would take over a segment that has one, whose routes go
+            # for a moment. Entered by itself the first Hello goes out at once, and the answer to it names who is there.
+            frr.enter(self.name, planning.commands(self.protocol, joins, running.written))
         if plan.saved:
             frr.write_boot_file(observed.path, planning.rewritten(plan.saved, observed.saved, observed.saved_text))
         if plan.switch_off:

@@ -116,6 +116,19 @@ def configure(daemon, text):
         done = _vtysh(["-d", daemon, "-f", f"/proc/self/fd/{handle}"], APPLY, daemon, pass_fds=(handle,))
     finally:
         os.close(handle)
+    _check(daemon, text, done)
+
+
+def enter(daemon, text):
+    """Give a daemon configuration lines one by one, as somebody types them. Not for secrets: processes' command lines are public.
+
+    Raises DaemonError with all that FRR refused.
+    """
+    lines = [word for line in ("configure terminal", *text.splitlines()) for word in ("-c", line)]
+    _check(daemon, text, _vtysh(["-d", daemon, *lines], APPLY, daemon))
+
+
+def _check(daemon, text, done):
     said = [line for line in (done.stdout + done.stderr).splitlines() if not _NOISE.fullmatch(line.strip())]
     if said or done.returncode:
         raise DaemonError(_refusal(daemon, text, said, done.returncode))

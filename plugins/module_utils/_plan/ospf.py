@@ -72,6 +72,12 @@ def _removal_order(protocol):
     return order
 
 
+def parted(change):
+    """(Changes, Changes): all but what puts interfaces into areas, and that, which comes after their other settings."""
+    joins = tuple(item for item in change.add if item[0][1] == "area")
+    return Changes(change.remove, tuple(item for item in change.add if item not in joins)), Changes(add=joins)
+
+
 def commands(protocol, change, written):
     """The text for vtysh. `written`: the lines to remove as FRR writes them."""
     blocks = []
