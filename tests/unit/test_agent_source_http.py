@@ -292,13 +292,14 @@ def test_an_interval_with_jitter(server, monkeypatch):
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
-    """Two self-signed ones for 127.0.0.1."""
+    """For 127.0.0.1: two self-signed ones, one that the second of them has signed, and one that this one has signed."""
     home = tmp_path_factory.mktemp("certificates")
-    for name in ("ours", "theirs"):
+    for name, by in (("ours", None), ("theirs", None), ("middle", "theirs"), ("last", "middle")):
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-            + ["-keyout", home / f"{name}.key", "-out", home / f"{name}.pem", "-days", "2", "-subj", "/CN=test"]
-            + ["-addext", "subjectAltName=IP:127.0.0.1"],
+            + ["-keyout", home / f"{name}.key", "-out", home / f"{name}.pem", "-days", "2", "-subj", f"/CN={name}"]
+            + ["-addext", "subjectAltName=IP:127.0.0.1"]
+            + (["-CA", home / f"{by}.pem", "-CAkey", home / f"{by}.key"] if by else []),
             check=True,
             capture_output=True,
         )
@@ -318,6 +319,22 @@ def test_tls(certificates):
         async with Running(url(server, scheme="https"), ca_file=str(certificates / "none.pem")) as one:
             await one.fails("No such file")
         async with Running(url(server, scheme="https"), ca_file=str(certificates / "ours.pem")) as one:
+            await one.has(1)
+
+    try:
+        asyncio.run(test())
+    finally:
+        server.close()
+
+
+def test_a_ca_that_is_not_the_root_is_believed(certificates):
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificates / "last.pem", certificates / "last.key")
+    server = Server(tls)
+    server.body = document(1)
+
+    async def test():
+        async with Running(url(server, scheme="https"), ca_file=str(certificates / "middle.pem")) as one:
             await one.has(1)
 
     try:
