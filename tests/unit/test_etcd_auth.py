@@ -2,6 +2,7 @@
 """What etcd is told of users, from what it has; with an etcdctl of the test's that keeps them in a file."""
 
 import json
+import socket
 import stat
 import sys
 
@@ -16,7 +17,7 @@ from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import (
 )
 
 WANTED = {
-    "endpoint": "unix:///run/vtep-registry/vtep:0", "ca": None, "root_password": "root-pass", "username": "vtep",
+    "endpoint": "https://127.0.0.1:2379", "ca": None, "root_password": "root-pass", "username": "vtep",
     "password": "vtep-pass", "prefix": "/vtep.fabric/",
 }  # fmt: skip
 FIRST = [
@@ -116,6 +117,18 @@ def etcd(tmp_path, monkeypatch):
 def set_up(etcd):
     etcd.run()
     return etcd
+
+
+def test_where_nobody_listens_etcdctl_is_not_even_started(etcd, tmp_path):
+    (tmp_path / "etcdctl").unlink()
+    endpoint = f"unix://{tmp_path}/nobody:0"
+    assert etcd.run(checking=True, endpoint=endpoint).result["commands"] == FIRST
+    with pytest.raises(DaemonError, match="etcd does not run"):
+        etcd.run(endpoint=endpoint)
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(f"{tmp_path}/nobody:0")
+        with pytest.raises(DaemonError, match="Connection refused"):
+            etcd.run(endpoint=endpoint)
 
 
 def test_from_nothing(etcd):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .._daemons.etcd_auth import Etcd, Refusal
+from .._daemons.etcd_auth import Etcd, Refusal, knock
 from .._model import etcd_auth as model
 from .._model.errors import DaemonError, MissingError
 from .._plan import etcd_auth as planning
@@ -35,6 +35,7 @@ class EtcdAuth(Resource):
 
     def read(self, desired):
         try:
+            knock(desired.endpoint)
             enabled = self._etcd().asks_for_passwords()
             root = self._root(enabled)
             if enabled and not root.knows_me(planning.ROOT):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import subprocess
 
 from .._model.errors import DaemonError, MissingError
@@ -20,6 +21,19 @@ UNKNOWN = ("user name not found", "role name not found")
 
 class Refusal(DaemonError):
     """etcd, or etcdctl, said no."""
+
+
+def knock(endpoint):
+    """Raise Refusal where nobody listens at a socket on this host: etcdctl would go on trying for PATIENCE."""
+    scheme, _slashes, place = endpoint.partition("://")
+    if scheme not in ("unix", "unixs"):
+        return
+    with socket.socket(socket.AF_UNIX) as one:
+        one.settimeout(5)
+        try:
+            one.connect(place)
+        except OSError as error:
+            raise Refusal(f"{endpoint}: {error.strerror or error}: etcd does not run") from None
 
 
 class Etcd:
