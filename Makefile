@@ -40,7 +40,7 @@ test: lint images ## everything that CI runs
 	$(RUN) tools/test
 
 test-all: lint images ## the same, with the ways from every variant to every other one
-	ALL_PAIRS=1 $(RUN) tools/test
+	TEST_ALL=1 $(RUN) tools/test
 
 images: ## the lab images of all suites, about a minute each unless they are cached
 	$(RUN) ansible-playbook playbooks/lab_images.yml

@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import os
 import re
 import time
 
@@ -381,6 +382,10 @@ def test_the_removal_leaves_nothing(host):
     assert host.on("systemctl --failed --plain --no-legend") == ""
 
 
+# What takes minutes.
+at_length = pytest.mark.skipif(not os.environ.get("TEST_ALL"), reason="make test-all has it")
+
+
 @pytest.fixture(scope="module")
 def three(tmp_path_factory):
     with booted(tmp_path_factory.mktemp("three"), "trixie", THREE) as lab:
@@ -406,6 +411,7 @@ def test_the_first_start_is_that_of_all_members(three):
     assert "rc=0" in three.etcdctl("put /vtep.fabric/kept 1", address=THREE["reg3"][0])
 
 
+@at_length
 def test_a_members_bad_certificate_is_told_before_the_first_change(three):
     made = {host: {word: three.on(f"cat {FILES}/{word}", host) for word in ("ca", "cert", "key")} for host in THREE}
     own = {f"registry_{word}": "{{ own[inventory_hostname]." + word + " }}" for word in ("ca", "cert", "key")}
@@ -423,6 +429,7 @@ def test_a_members_bad_certificate_is_told_before_the_first_change(three):
     assert members(three, three.everything) == before
 
 
+@at_length
 def test_a_member_that_fails_ends_the_run_before_the_next_ones_turn(three):
     before = members(three, three.invocation)
     three.on("mv /usr/bin/etcd /usr/bin/etcd.away; ln -s /bin/false /usr/bin/etcd")
@@ -440,6 +447,7 @@ def test_three_stopped_members_are_started_by_one_run(three):
     assert "kept" in three.etcdctl("get /vtep.fabric/kept")
 
 
+@at_length
 def test_another_ca_is_that_of_all_members_at_once(three):
     three.on("rm -r /etc/vtep.fabric/registry-ca")
     done = three.changes()
@@ -447,6 +455,7 @@ def test_another_ca_is_that_of_all_members_at_once(three):
     assert "kept" in three.etcdctl("get /vtep.fabric/kept", address=THREE["reg2"][0])
 
 
+@at_length
 def test_the_ca_is_read_from_a_member_that_is_reached(three):
     playbook, ca = three.directory / "ask.json", three.on(f"cat {FILES}/ca", "reg2")
     playbook.write_text(json.dumps(ASK))

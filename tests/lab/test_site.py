@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """site.yml and teardown.yml on the built-in lab, the whole way: check mode predicts, reruns change nothing, every variant
-turns into others (with ALL_PAIRS set into every other), a killed run is completed by the next, and teardown leaves the hosts as they were.
+turns into others (with TEST_ALL set into every other), a killed run is completed by the next, and teardown leaves the hosts as they were.
 """
 
 import json
@@ -33,7 +33,7 @@ def circuit(names):
 
 
 # By default from each to the next and all the way back: those whose device stays, those where it is made anew, those that are routed.
-TOUR = circuit(VARIANTS) if os.environ.get("ALL_PAIRS") else [*VARIANTS, *VARIANTS[-2::-1]]
+TOUR = circuit(VARIANTS) if os.environ.get("TEST_ALL") else [*VARIANTS, *VARIANTS[-2::-1]]
 
 # An operator's own things on a host, beside and in the way of the fabric's.
 OWN = r"""
