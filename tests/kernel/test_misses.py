@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the kernel tells of misses and of rows that come and go, by frames that meet no entry."""
 
+import contextlib
 import select
 import socket
 import subprocess
@@ -92,17 +93,26 @@ def test_the_time_after_which_a_devices_rows_go():
 
 
 def test_a_device_that_came_from_another_namespace_tells_so_first():
-    with subprocess.Popen(["sleep", "60"]) as guest:  # `ip` knows a namespace by a process in it
+    with contextlib.ExitStack() as ended:
+        guest = ended.enter_context(sleeping())  # `ip` knows a namespace by a process in it
+        with private():
+            ended.enter_context(sleeping())  # with its first namespace the device would go
+            sh(f"ip link add {VX6} l2miss l3miss proxy", f"ip link set vx0 netns {guest.pid}")
+        sh("ip link set vx0 up")
+        index = socket.if_nametoindex("vx0")
+        with closing(Misses()) as listener:
+            send("vx0", frame(A), arp("10.0.0.9"), solicitation("fd00::9"))
+            assert listener.read() == [(index, A), (index, packed("10.0.0.9")), (index, packed("fd00::9"))]
+
+
+@contextlib.contextmanager
+def sleeping():
+    """A process in this namespace."""
+    with subprocess.Popen(["sleep", "60"]) as process:
         try:
-            with private():
-                sh(f"ip link add {VX6} l2miss l3miss proxy", f"ip link set vx0 netns {guest.pid}")
+            yield process
         finally:
-            guest.kill()
-    sh("ip link set vx0 up")
-    index = socket.if_nametoindex("vx0")
-    with closing(Misses()) as listener:
-        send("vx0", frame(A), arp("10.0.0.9"), solicitation("fd00::9"))
-        assert listener.read() == [(index, A), (index, packed("10.0.0.9")), (index, packed("fd00::9"))]
+            process.kill()
 
 
 def test_a_neighbour_that_a_program_is_to_be_asked_for():
