@@ -10,8 +10,13 @@ import time
 import uuid
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "roles" / "lab" / "files" / "lab.py"
+ALL = bool(os.environ.get("TEST_ALL"))
+# What takes minutes, and whose like is in the shorter run.
+at_length = pytest.mark.skipif(not ALL, reason="make test-all has it")
 
 
 class Fabric:

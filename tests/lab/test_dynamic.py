@@ -4,16 +4,15 @@ registries that die, and the way from and to other variants (with TEST_ALL set t
 """
 
 import json
-import os
 import time
 
 import pytest
-from driver import ROOT, Fabric, Ping, surprises, waited
+from driver import ROOT, Fabric, Ping, at_length, surprises, waited
 
 VTEPS, EVERYBODY = ("s1", "s2", "s3"), ("s1", "s2", "s3", "reg1")
 OTHERS = (
-    "multicast", "unicast-static-flood", "unicast-static-l2", "unicast-static-nd", "unicast-static-rsc", "unicast-routing",
-) if os.environ.get("TEST_ALL") else ("unicast-static-flood",)  # fmt: skip
+    "unicast-static-flood", "multicast", "unicast-static-l2", "unicast-static-nd", "unicast-static-rsc", "unicast-routing",
+)  # fmt: skip
 L2, ND = "unicast-dynamic-l2", "unicast-dynamic-nd"
 H4, H4_MAC = "2001:db8:ff::13", "50:54:33:00:00:04"
 LOCAL = {host: f"2001:db8:{n}::1" for n, host in enumerate(VTEPS, 1)}
@@ -73,7 +72,9 @@ def fabric(tmp_path_factory):
         fabric.play("playbooks/lab_down.yml")
 
 
-@pytest.mark.parametrize(("variant", "kind"), [(L2, "file"), (ND, "file"), (L2, "etcd"), (ND, "etcd")])
+@pytest.mark.parametrize(
+    ("variant", "kind"), [(L2, "file"), (ND, "file"), pytest.param(L2, "etcd", marks=at_length), (ND, "etcd")]
+)
 def test_each_variant_with_each_registry(fabric, variant, kind):
     """From bare hosts, from the other variant and from the other registry: predicted, proven with packets, unchanged by a rerun."""
     fabric.kind = kind
@@ -226,7 +227,7 @@ def test_without_an_endpoint_list_the_vteps_tell_one_another(fabric):
         fabric.learned_only = False  # from the next run on
 
 
-@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("other", [OTHERS[0], *(pytest.param(one, marks=at_length) for one in OTHERS[1:])])
 def test_from_and_to_each_other_variant(fabric, other):
     """By turns from the one and into the other dynamic variant; the way out is predicted by check mode, and takes all along."""
     old, new = (ND, L2) if OTHERS.index(other) % 2 == 0 else (L2, ND)

@@ -3,13 +3,12 @@
 
 import contextlib
 import json
-import os
 import re
 import time
 
 import pytest
 from conftest import Lab
-from driver import ROOT
+from driver import ROOT, at_length
 
 ADDRESS, OTHER = "2001:db8:253::1", "2001:db8:253::2"
 ROOT_PASSWORD, PASSWORD = "never-to-be-seen-root", "never-to-be-seen-0123"
@@ -380,10 +379,6 @@ def test_the_removal_leaves_nothing(host):
     assert host.role(registry_state="absent") == {}
     time.sleep(0.1)
     assert host.on("systemctl --failed --plain --no-legend") == ""
-
-
-# What takes minutes.
-at_length = pytest.mark.skipif(not os.environ.get("TEST_ALL"), reason="make test-all has it")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from driver import ROOT, Fabric, Ping, surprises
+from driver import ALL, ROOT, Fabric, Ping, surprises
 
 VTEPS = ("s1", "s2", "s3")
 VARIANTS = (
@@ -33,7 +33,7 @@ def circuit(names):
 
 
 # By default from each to the next and all the way back: those whose device stays, those where it is made anew, those that are routed.
-TOUR = circuit(VARIANTS) if os.environ.get("TEST_ALL") else [*VARIANTS, *VARIANTS[-2::-1]]
+TOUR = circuit(VARIANTS) if ALL else [*VARIANTS, *VARIANTS[-2::-1]]
 
 # An operator's own things on a host, beside and in the way of the fabric's.
 OWN = r"""
