@@ -26,7 +26,8 @@ from .replication import Replication
 from .vxsnd_requests import Requests
 
 CONFIG = "/etc/vxsnd.conf"
-SNAPSHOT = 1.0  # seconds between snapshots at least, since what is not in one is missing after a crash; a long one waits SNAPSHOT_SHARE times as long as it takes
+# Seconds between snapshots at least. What is not in one is forgotten by a crash. A long one waits SNAPSHOT_SHARE times as long as it took.
+SNAPSHOT = 1.0
 SNAPSHOT_SHARE = 50
 HOUSEKEEPING = 1.0
 CHECK = 10.0  # seconds between looks at what others may have changed in the kernel
