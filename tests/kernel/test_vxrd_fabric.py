@@ -145,7 +145,7 @@ def test_another_service_node_goes_on(fabric):
     fabric.start("c", "vxrd")
     # c learns of all at once; the others are known to m as subscribers when they have refreshed.
     eventually(lambda: fabric.flood("c") == sorted(fabric.star.host(one, 4) for one in ("a", "b")), SOON)
-    assert fabric.flood("a") == [fabric.star.host("b", 4)]
+    assert fabric.star.host("b", 4) in fabric.flood("a")
 
 
 def test_with_a_key(star, tmp_path):
