@@ -249,6 +249,7 @@ def test_nobody_sees_passwords_and_keys(host):
     )
 
 
+@at_length
 def test_a_new_password_is_told_to_etcd_without_a_restart(host):
     before = host.invocation()
     done = host.predicted(registry_password="another-one")
@@ -260,6 +261,7 @@ def test_a_new_password_is_told_to_etcd_without_a_restart(host):
     assert "root_password: is not that of etcd's user root" in host.said
 
 
+@at_length
 def test_what_others_gave_the_user_is_taken_away(host):
     for words in ("role grant-permission vtep readwrite --from-key=true /a", "role grant-permission vtep read /secret",
                   "user grant-role vtep root", "role add guests"):  # fmt: skip
@@ -271,6 +273,7 @@ def test_what_others_gave_the_user_is_taken_away(host):
     assert "guests" in host.etcdctl("role list", name="root", password=ROOT_PASSWORD)
 
 
+@at_length
 def test_a_certificate_is_renewed_before_it_ends(host):
     first, ca = host.certificate(), host.on("cat /etc/vtep.fabric/registry-ca/certificate")
     assert host.role(registry_renew_days=729) == {}, "it has 730 days"
@@ -287,6 +290,7 @@ def test_a_certificate_is_renewed_before_it_ends(host):
     assert "rc=0" in host.etcdctl("get /vtep.fabric/")
 
 
+@at_length
 def test_a_certificate_is_renewed_when_the_address_changes(host):
     host.etcdctl("put /vtep.fabric/kept 1")
     moved = {"preflight_plan": plan(OTHER)}
@@ -319,6 +323,7 @@ def test_a_registry_that_lost_its_data_waits_for_a_run(host):
     assert "rc=0" in host.etcdctl("get /vtep.fabric/")
 
 
+@at_length
 def test_until_it_asks_for_passwords_only_root_reaches_it(host):
     """A first run that breaks off in between leaves it closed, and the next one opens it."""
     host.on(f"systemctl stop {UNIT}; rm -r {DATA}/member; mv /usr/bin/etcdctl /usr/bin/etcdctl.away")
