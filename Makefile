@@ -37,10 +37,10 @@ teardown: ## remove from the lab's hosts all that the collection made
 	$(PLAY) playbooks/teardown.yml
 
 test: lint images ## everything that CI runs
-	$(RUN) tools/test
+	$(RUN) python tools/test.py
 
 test-all: lint images ## the same, with the ways from every variant to every other one
-	TEST_ALL=1 $(RUN) tools/test
+	TEST_ALL=1 $(RUN) python tools/test.py
 
 images: ## the lab images of all suites, about a minute each unless they are cached
 	$(RUN) ansible-playbook playbooks/lab_images.yml

@@ -77,7 +77,7 @@ def test_every_kind_of_device():
 @pytest.mark.parametrize(("words", "l2", "l3"), [("l2miss", True, False), ("l3miss", False, True)])
 def test_what_a_device_tells_of_and_whether_it_learns(words, l2, l3):
     sh(f"ip link add vx4 type vxlan id 100 dstport 4789 nolearning {words}")
-    [device] = scan().values()
+    device = next(iter(scan().values()))
     assert (device.misses, device.l2, device.l3, device.learning) == (True, l2, l3, False)
 
 

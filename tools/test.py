@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """The tests of tests/ and all else, two at a time, since tests in a lab mostly wait. Each line begins with the seconds since the start and
 with the step that it is of. A step that fails does not keep the others from running.
 """
