@@ -7,7 +7,7 @@ import time
 
 import pytest
 from conftest import Lab
-from driver import ROOT
+from driver import ROOT, at_length
 
 KEY = "never-to-be-seen-0123456789abcdef"
 VTEP, NODE, ANYCAST, OTHER = "2001:db8:1::1", "2001:db8:98::1", "2001:db8:100::100", "2001:db8:2::1"
@@ -88,7 +88,7 @@ class Hosts(Lab):
         return int(self.on(host, f"systemctl show -P MainPID {DAEMON[host]}"))
 
 
-@pytest.fixture(scope="module", params=["trixie", "bookworm"])
+@pytest.fixture(scope="module", params=["trixie", pytest.param("bookworm", marks=at_length)])
 def hosts(tmp_path_factory, request):
     lab = Hosts(tmp_path_factory.mktemp("vxfld"), request.param)
     try:
