@@ -4,19 +4,17 @@
 import asyncio
 import builtins
 import json
-import logging
 import os
 import shutil
 import time
 from types import SimpleNamespace
 
 import pytest
+import source_support
 from ansible_collections.vtep.fabric.plugins.module_utils._agent import claims, source_file
 from ansible_collections.vtep.fabric.plugins.module_utils._agent.source_file import FileSource, from_yaml
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import KernelError
 from ansible_collections.vtep.fabric.plugins.module_utils._service import inotify
-
-WAIT = 20
 
 
 def rows(*numbers):
@@ -30,54 +28,9 @@ def document(*numbers):
     return json.dumps({"version": 1, "endpoints": rows(*numbers)})
 
 
-class Sink:
-    def __init__(self):
-        self.snapshots, self.faults, self.states = [], [], 0
-
-    def snapshot(self, found, grace=0.0):
-        assert grace == 0.0
-        self.snapshots.append([one.mac[5] for one in found])
-
-    def fault(self, key, text):
-        self.faults.append(text)
-
-    def state(self):
-        self.states += 1
-
-    @property
-    def last(self):
-        return self.snapshots[-1] if self.snapshots else None
-
-
-class Running:
-    """A source on a loop. `until` waits for something to be true."""
-
+class Running(source_support.Running):
     def __init__(self, path):
-        self.sink, self.told = Sink(), []
-        logger = logging.Logger("test")
-        logger.handle = lambda record: self.told.append(record.getMessage())
-        self.source = FileSource(SimpleNamespace(file=str(path)), self.sink, logger)
-
-    async def __aenter__(self):
-        self.task = asyncio.ensure_future(self.source.run())
-        return self
-
-    async def __aexit__(self, *_error):
-        assert not self.task.done(), "it ends by itself"
-        while not self.task.done():  # Python's wait_for may forget one
-            self.task.cancel()
-            await asyncio.wait([self.task], timeout=0.2)
-        await self.source.close()
-        await self.source.close()
-
-    async def until(self, what):
-        end = time.monotonic() + WAIT
-        while not what():
-            assert time.monotonic() < end, (self.sink.snapshots, self.source.why, self.told)
-            await asyncio.sleep(0.01)
-
-    async def has(self, *numbers):
-        await self.until(lambda: self.sink.last == list(numbers))
+        super().__init__(FileSource, SimpleNamespace(file=str(path)))
 
     async def looked(self, times=1):
         before = self.source.counters["looks"]

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import http.server
 import json
-import logging
 import ssl
 import subprocess
 import threading
@@ -14,10 +13,9 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import source_support
 from ansible_collections.vtep.fabric.plugins.module_utils._agent import source_http
 from ansible_collections.vtep.fabric.plugins.module_utils._agent.source_http import HttpSource
-
-WAIT = 20
 
 
 def document(*numbers, bad=0):
@@ -83,47 +81,10 @@ def server():
     made.close()
 
 
-class Sink:
-    def __init__(self):
-        self.snapshots, self.faults, self.states = [], [], 0
-
-    def snapshot(self, found, grace=0.0):
-        self.snapshots.append([one.mac[5] for one in found])
-
-    def fault(self, key, text):
-        self.faults.append(text)
-
-    def state(self):
-        self.states += 1
-
-
-class Running:
+class Running(source_support.Running):
     def __init__(self, url, **more):
-        self.sink, self.told = Sink(), []
-        logger = logging.Logger("test")
-        logger.handle = lambda record: self.told.append(record.getMessage())
         none = dict.fromkeys(("username", "password", "ca_file", "cert_file", "key_file"))
-        self.source = HttpSource(SimpleNamespace(urls=(url,), **{**none, "interval": 0.05, **more}), self.sink, logger)
-
-    async def __aenter__(self):
-        self.task = asyncio.ensure_future(self.source.run())
-        return self
-
-    async def __aexit__(self, *_error):
-        assert not self.task.done(), "it ends by itself"
-        while not self.task.done():  # Python's wait_for may forget one
-            self.task.cancel()
-            await asyncio.wait([self.task], timeout=0.2)
-        await self.source.close()
-
-    async def until(self, what):
-        end = time.monotonic() + WAIT
-        while not what():
-            assert time.monotonic() < end, (self.sink.snapshots, self.source.why, self.told)
-            await asyncio.sleep(0.01)
-
-    async def has(self, *numbers):
-        await self.until(lambda: self.sink.snapshots[-1:] == [list(numbers)])
+        super().__init__(HttpSource, SimpleNamespace(urls=(url,), **{**none, "interval": 0.05, **more}))
 
     async def fails(self, words):
         await self.until(lambda: not self.source.ok and words in self.source.why)
@@ -279,7 +240,7 @@ def test_an_interval_with_jitter(server, monkeypatch):
     async def test():
         async with Running(url(server), interval=1000) as one:
             monkeypatch.setattr(source_http.asyncio, "sleep", sleep)
-            end = time.monotonic() + WAIT
+            end = time.monotonic() + source_support.WAIT
             while len([pause for pause in pauses if pause > 1]) < 20:
                 assert time.monotonic() < end
                 await true(0.01)
