@@ -70,9 +70,13 @@ def step(name, command):
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:  # fmt: skip
+        failures, last = [], collections.deque(maxlen=3)
         for line in process.stdout:
             say(name, line.rstrip("\n"))
-    told[name] = (process.returncode, time.monotonic() - began)
+            last.append(line.rstrip("\n"))
+            if line.startswith(("FAILED ", "ERROR ")):
+                failures.append(line.rstrip("\n"))
+    told[name] = (process.returncode, time.monotonic() - began, failures or list(last))
 
 
 def say(name, line):
@@ -93,12 +97,18 @@ def main():
             lane.join()
     finally:
         INSTANCES.write_text(before)
-    for name, (code, seconds) in told.items():
-        print(f"{'failed' if code else 'passed'} {seconds:5.0f} s  {name}")
+    # What failed comes last and in few words, since a reader may have only the end.
+    passed = [f"{name} {seconds:.0f}" for name, (code, seconds, _lines) in told.items() if not code]
+    failed = [name for name, (code, _seconds, _lines) in told.items() if code]
     lost = [name for name, _command in (*sum(FIRST, []), *THEN) if name not in told]
+    print(f"passed, in seconds: {', '.join(passed)}; all {time.monotonic() - started:.0f}")
     for name in lost:
-        print(f"failed to run   {name}")
-    return bool(lost) or any(code for code, _seconds in told.values())
+        print(f"failed to run: {name}")
+    for name in failed:
+        print(f"failed: {name}")
+        for line in told[name][2][:5]:
+            print(f"    {line[:160]}")
+    return bool(lost or failed)
 
 
 if __name__ == "__main__":

@@ -214,6 +214,22 @@ def test_in_a_playbook(running_lab, tmp_path, pipelining):
     assert running_lab.run("s1", "pkill", "--count", "-f", "sleep 4321") == "1\n"
 
 
+def test_a_module_is_compiled_once_on_a_host(running_lab, tmp_path):
+    """The lab's hosts keep the bytecode of modules (roles/lab/files/zip_bytecode.py)."""
+    playbook = tmp_path / "play.yml"
+    playbook.write_text("- {hosts: s1, gather_facts: false, tasks: [{vtep.fabric.fdb_info: }]}")
+
+    def kept():
+        running_lab.playbook(str(playbook))
+        return running_lab.run(
+            "s1", "find", "/var/cache/vtep-fabric-bytecode", "-type", "f", "-printf", "%P %T@\n"
+        ).split()
+
+    once = kept()
+    assert len(once) > 100
+    assert kept() == once
+
+
 def test_a_host_rebooted_by_a_task(running_lab, tmp_path):
     playbook = tmp_path / "play.yml"
     playbook.write_text(
