@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .._model import fabric as model
 from .._model.reading import Faults, shown
-from . import agent, underlay
+from . import agent, encryption, underlay
 from .variants import VARIANTS
 
 SHOWN_FAULTS = 100  # in one report; more than these nobody reads, and a table of 100 000 rows can have as many
@@ -25,6 +25,7 @@ def read(words, hosts, variant, faults=(), service_hosts=None, registry_hosts=No
     fabric = model.read(words, hosts, service_hosts or {}, registry_hosts or {}, found)
     if known:
         VARIANTS[variant].check(fabric, found)
+        encryption.check(fabric, variant, found)
     return fabric, found.found
 
 
