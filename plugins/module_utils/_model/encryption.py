@@ -20,9 +20,10 @@ ESP_MODES = ("transport", "tunnel")
 # Words that only some modes read.
 READ_BY = {"macsec_": ("macsec", "macsec-mka"), "mka_": ("macsec-mka",), "ipsec_": ("ipsec", "ipsec-opportunistic")}
 CAKS = (16, 32)  # bytes of a CAK: AES-CMAC of 128 or 256 bits (IEEE 802.1X, clause 9.3)
-CKN = 32  # bytes at most (IEEE 802.1X, clause 9.3.1)
-KEY_ID = 16  # bytes at most of a MACsec key's id (linux/if_macsec.h: MACSEC_KEYID_LEN)
-IPSEC_SECRET = 32  # bytes; each direction of each pair of VTEPs has a key of its own, made from it
+CKN = range(1, 33)  # bytes (IEEE 802.1X, clause 9.3.1)
+# Static keys are made from a secret of the fabric, one for each sender, or each direction between two hosts.
+MACSEC_SECRET = range(32, 129)  # bytes
+IPSEC_SECRET = range(32, 257)  # characters
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,10 @@ class Encryption:
     ipsec_cipher: str = "aes128gcm16"
     ipsec_esp_mode: str = "transport"
     ipsec_nat_t: bool = False
-    # ((id, key), ...) in hexadecimal digits: what is first is in use, and the others are there for changing to them.
-    macsec_keys: tuple = field(default=(), repr=False)
+    macsec_secret: str | None = field(default=None, repr=False)
+    ipsec_secret: str | None = field(default=None, repr=False)
+    # ((CKN, CAK), ...) in hexadecimal digits: what is first is in use, and the others are there for changing to them.
     mka_keys: tuple = field(default=(), repr=False)
-    ipsec_keys: tuple = field(default=(), repr=False)
 
     @property
     def macsec(self):
@@ -81,23 +82,25 @@ def read(value, picked, faults, strict=False):
     words = reading.Words(faults, "fabric", "fabric_encryption: ", value)
     given = words.get("mode", reading.choice(*MODES), NONE)
     mode = mode or given
-    macsec_cipher = words.get("macsec_cipher", cipher(ciphers.MACSEC, "MACsec"), Encryption.macsec_cipher)
     ipsec_mode = words.get("ipsec_mode", reading.choice(*IPSEC_MODES), Encryption.ipsec_mode)
     if mode == "ipsec" and ipsec_mode == "opportunistic":
         mode = "ipsec-opportunistic"
     found = Encryption(
         mode=mode,
         macsec_mode=words.get("macsec_mode", reading.choice(*MACSEC_MODES), Encryption.macsec_mode),
-        macsec_cipher=macsec_cipher,
+        macsec_cipher=words.get("macsec_cipher", cipher(ciphers.MACSEC, "MACsec"), Encryption.macsec_cipher),
         macsec_send_sci=words.get("macsec_send_sci", reading.truth, Encryption.macsec_send_sci),
         ipsec_mode="opportunistic" if mode == "ipsec-opportunistic" else ipsec_mode,
         ipsec_cipher=words.get("ipsec_cipher", cipher(ciphers.ESP, "ESP"), Encryption.ipsec_cipher),
         ipsec_esp_mode=words.get("ipsec_esp_mode", reading.choice(*ESP_MODES), Encryption.ipsec_esp_mode),
         ipsec_nat_t=words.get("ipsec_nat_t", reading.truth, Encryption.ipsec_nat_t),
-        macsec_keys=keys(words, "macsec_keys", ("id", KEY_ID), ("key", macsec_lengths(macsec_cipher))),
-        mka_keys=keys(words, "mka_keys", ("ckn", CKN), ("cak", CAKS)),
-        ipsec_keys=keys(words, "ipsec_keys", ("id", KEY_ID), ("key", (IPSEC_SECRET,))),
+        macsec_secret=words.get("macsec_secret", lambda value: digits(value, MACSEC_SECRET, secret=True)),
+        ipsec_secret=words.get("ipsec_secret", passphrase),
+        mka_keys=mka_keys(words),
     )
+    if mode == "ipsec" and ipsec_mode == "static" and found.ipsec_cipher and not found.esp.xfrm:
+        has = ", ".join(name for name, one in ciphers.ESP.items() if one.xfrm)
+        words.fault("ipsec_cipher", f"{found.ipsec_cipher} is none that ipsec_mode static has; take one of {has}")
     if strict and mode:
         check_read(words, mode)
     return found if words.finish() and len(faults.found) == before else None
@@ -110,8 +113,7 @@ def cipher(known, layer):
         name = reading.text(value).lower()
         if name in known:
             return name
-        other = {**ciphers.MACSEC, **ciphers.ESP}
-        wrong = f"is no cipher of {layer}" if name in other else "is unknown"
+        wrong = f"is no cipher of {layer}" if name in (*ciphers.MACSEC, *ciphers.ESP) else "is unknown"
         raise ValueError(f"{name!r} {wrong}; known are {', '.join(known)}")
 
     return parse
@@ -124,43 +126,43 @@ def check_read(words, mode):
             words.fault(key, f"is not read by mode {mode}; take mode {' or '.join(modes)}, or leave it out")
 
 
-def macsec_lengths(name):
-    """The key's length is the cipher's; where that is faulty, any that a cipher has."""
-    return (ciphers.MACSEC[name].key,) if name else tuple(sorted({one.key for one in ciphers.MACSEC.values()}))
+def passphrase(value):
+    if not isinstance(value, str):
+        raise ValueError("is not text (the value is not shown); put it in quotes")
+    if len(value) not in IPSEC_SECRET:
+        low, high = IPSEC_SECRET[0], IPSEC_SECRET[-1]
+        raise ValueError(f"has {len(value)} characters (they are not shown); it takes {low} to {high} random ones")
+    return value
 
 
-def keys(words, word, name, secret):
-    """((name, key), ...) of a list of mappings. name: (its key, bytes at most); secret: (its key, the lengths in bytes).
-
-    A key under two names would start its packet numbers anew, and a name for two keys does not tell which is meant.
-    """
-    words.known.append(word)
-    value = words.mapping.get(word)
+def mka_keys(words):
+    """((CKN, CAK), ...). A CKN with two CAKs does not tell which is meant, and a CAK with two CKNs is no other key."""
+    key = "mka_keys"
+    words.known.append(key)
+    value = words.mapping.get(key)
     if value is None:
         return ()
-    where = words.prefix + word
     if not isinstance(value, list):
-        reason = f"is not a list (the value is not shown); write it like [{{{name[0]}: ..., {secret[0]}: ...}}]"
-        words.fault(word, value.reason if isinstance(value, reading.Unreadable) else reason)
+        reason = "is not a list (the value is not shown); write it like [{ckn: ..., cak: ...}]"
+        words.fault(key, value.reason if isinstance(value, reading.Unreadable) else reason)
         return ()
     found = {}
     for number, row in enumerate(value, 1):
         if not isinstance(row, dict):
-            reason = "is not a mapping (the value is not shown)"
-            words.fault(f"{word} row {number}", f"{reason}; write {{{name[0]}: ..., {secret[0]}: ...}}")
+            words.fault(f"{key} row {number}", "is not a mapping (the value is not shown); write {ckn: ..., cak: ...}")
             continue
-        inner = reading.Words(words.faults, words.where, f"{where} row {number}: ", row)
-        named = inner.get(name[0], lambda value: digits(value, range(1, name[1] + 1)), required="name the key")
-        key = inner.get(secret[0], lambda value: digits(value, secret[1], secret=True), required="give the key")
+        inner = reading.Words(words.faults, words.where, f"{words.prefix}{key} row {number}: ", row)
+        ckn = inner.get("ckn", lambda value: digits(value, CKN), required="name the key")
+        cak = inner.get("cak", lambda value: digits(value, CAKS, secret=True), required="give the key")
         if not inner.finish():
             continue
-        if named in found:
-            same = "is there twice" if found[named] == key else f"has two {secret[0].upper()}s"
-            inner.fault(name[0], f"{named} {same}; give each {secret[0]} a {name[0]} of its own")
-        elif key in found.values():
-            other = next(one for one, its in found.items() if its == key)
-            inner.fault(secret[0], f"is also that of {name[0]} {other} (it is not shown); give each its own")
-        found.setdefault(named, key)
+        if ckn in found:
+            same = "is there twice" if found[ckn] == cak else "has two CAKs"
+            inner.fault("ckn", f"{ckn} {same}; give each CAK a CKN of its own")
+        elif cak in found.values():
+            other = next(one for one, its in found.items() if its == cak)
+            inner.fault("cak", f"is also that of CKN {other} (it is not shown); give each its own")
+        found.setdefault(ckn, cak)
     return tuple(found.items())
 
 
