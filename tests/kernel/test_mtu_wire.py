@@ -10,9 +10,13 @@ pytestmark = MARKS
 MTU = 1500
 
 
-@pytest.fixture(params=[4, 6], ids=["ipv4", "ipv6"])
+STACKS = [overhead.Stack(family, inner_vlan_tags=tags) for family in (4, 6) for tags in (0, 1, 2)]
+
+
+@pytest.fixture(params=STACKS, ids=lambda stack: f"ipv{stack.family}-{stack.inner_vlan_tags}")
 def wire(request):
-    made = Wire(overhead.Stack(request.param), MTU)
+    made = Wire(request.param, MTU)
+    assert made.set_mtu("over", MTU)  # so that it is the wire that sets the limit
     yield made
     made.close()
 
@@ -23,8 +27,7 @@ def test_lengths_on_the_wire(wire):
 
 
 def test_the_largest_passes_and_one_byte_more_does_not(wire):
-    assert wire.overlay == MTU - overhead.VXLAN[wire.stack.family]
-    assert wire.set_mtu("over", MTU)  # so that it is the wire that sets the limit
+    assert wire.overlay == MTU - overhead.VXLAN[wire.stack.family] - 4 * wire.stack.inner_vlan_tags
     assert wire.is_delivered(wire.overlay)
     assert not wire.is_delivered(wire.overlay + 1)
     assert wire.is_delivered(wire.overlay)

@@ -17,6 +17,7 @@ from ansible_collections.vtep.fabric.plugins.module_utils._model import overhead
 from device_support import CLONE_NEWNET, LIBC
 
 ETHERTYPE = 0x88B5  # for experiments (IEEE 802, 9.2.3): the tests' own frames
+TAG = bytes.fromhex("81000007")  # VLAN 7
 ETH_P_ALL = 3
 SOL_PACKET, PACKET_AUXDATA = 263, 8  # linux/socket.h, linux/if_packet.h
 TP_STATUS_VLAN_VALID = 0x10
@@ -143,9 +144,9 @@ class Wire:
             yield from esp(how, stack.family, here, there)
 
     def send(self, length):
-        """Send a frame that has a length after its Ethernet header, from the first host."""
-        header = bytes.fromhex((mac(1, 1) + mac(0, 1)).replace(":", "")) + struct.pack("!H", ETHERTYPE)
-        self.out.send(header + os.urandom(length))
+        """Send a frame that has a length after its Ethernet header and tags, from the first host."""
+        macs = bytes.fromhex((mac(1, 1) + mac(0, 1)).replace(":", ""))
+        self.out.send(macs + TAG * self.stack.inner_vlan_tags + struct.pack("!H", ETHERTYPE) + os.urandom(length))
 
     def seen(self):
         """How long the next frame is that went onto the wire, with its VLAN tag, which the kernel keeps beside the frame."""
@@ -155,10 +156,12 @@ class Wire:
         return len(data) + (4 if status[0] & TP_STATUS_VLAN_VALID else 0)
 
     def delivered(self):
-        """What the next frame at the other host's end of the overlay has after its Ethernet header."""
-        data = self.arrived.recv(70000)
-        assert data[12:14] == struct.pack("!H", ETHERTYPE)
-        return len(data) - 14
+        """What the next frame at the other host's end of the overlay has after its Ethernet header and tags."""
+        data = self.arrived.recv(70000)[12:]
+        while data.startswith(TAG):  # but for the first, which the kernel keeps beside the frame
+            data = data[len(TAG) :]
+        assert data.startswith(struct.pack("!H", ETHERTYPE))
+        return len(data) - 2
 
     def carried(self, length):
         """(the frame's length on the wire, what was delivered) of one frame."""

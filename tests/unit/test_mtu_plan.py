@@ -2,6 +2,7 @@
 """The MTU planner: figures that others have published, and what holds for every stack."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleFilterError
@@ -141,6 +142,51 @@ def test_wire_and_mtu_differ_by_what_is_not_in_both(stack, length):
     only_wire = 14 + (0 if stack.vlan_tags_counted else 4 * stack.vlan_tags)
     room = 8 if stack.encryption.macsec and not stack.encryption.macsec_send_sci else 0
     assert overhead.on_wire(stack, length) - overhead.needed(stack, length) == only_wire - room
+
+
+GCM = ("aes128gcm16", "aes256gcm16", "chacha20poly1305")
+SHA256 = (CBC, "aes256-sha256")
+WAYS = (("transport", False), ("transport", True), ("tunnel", False), ("tunnel", True))
+
+
+def in_the_documentation():
+    """(table, row, encryptions) of each row of the two tables of docs/mtu.md, in their order."""
+    macsec = [
+        Encryption("macsec", macsec_mode=where, macsec_send_sci=sci)
+        for where in ("inside", "underlay")
+        for sci in (1, 0)
+    ]
+    short = [[Encryption()], macsec]
+    for mode in ("transport", "tunnel"):
+        for group in (GCM, SHA256):
+            short += [
+                [esp(one, mode, nat_t) for one in group]
+                for nat_t in ((False, True) if mode == "transport" else (False,))
+            ]
+    long = [[Encryption()], *([how] for how in macsec)]
+    for group in (GCM, SHA256, ("aes256-sha384",), ("aes256-sha512",)):
+        long += [[esp(one, *way) for one in group] for way in WAYS]
+    return [("needed", row, hows) for row, hows in enumerate(short)] + [
+        ("added", row, hows) for row, hows in enumerate(long)
+    ]
+
+
+@pytest.mark.parametrize(("table", "row", "hows"), in_the_documentation())
+def test_the_documentations_tables(table, row, hows):
+    _before, rest = (Path(__file__).parents[2] / "docs/mtu.md").read_text().split(f"IPv6: {table} ", 1)
+    cells = [cell.strip() for cell in rest.splitlines()[row + 2].strip("|").split("|")][1:]
+    for how in hows:
+        told = []
+        for stack in (Stack(4, how), Stack(6, how)):
+            adds = sorted({overhead.on_wire(stack, length) - 14 - length for length in range(1000, 1016)})
+            added = " to ".join(map(str, sorted({adds[0], adds[-1]})))
+            largest = str(overhead.largest(stack, 1500))
+            told += [str(overhead.needed(stack, 1500)), largest] if table == "needed" else [largest, added]
+        assert cells == told
+
+
+def test_an_underlay_of_1700_carries_1500():
+    assert max(overhead.needed(Stack(6, how), 1500) for how in encryptions()) <= 1700
 
 
 # The filter
