@@ -5,6 +5,9 @@
     tools/full --up             boot a guest that stays
     tools/full --down           end it
     tools/full --image          only build what guests boot from
+    tools/full --lacking        tell what the machine's own kernel lacks; the exit status is 1 where it lacks anything
+
+With --if-lacking, any of these is done only where the machine's own kernel lacks something, and else a command runs as it is.
 
 The guest's kernel, with its modules, is that of Debian's testing. Whatever the guest writes is in its memory and goes with it,
 except what it writes in the checkout. Nothing of it appears among the machine's devices; it has no network.
@@ -31,7 +34,7 @@ import tty
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TOP / "roles" / "lab" / "files"))
+sys.path[:0] = [str(TOP / "collections"), str(TOP / "roles" / "lab" / "files")]
 from full_guest import PORT, READY, frame, read_frame  # noqa: E402
 from lab import LabError, build_image, image_path  # noqa: E402
 
@@ -47,6 +50,8 @@ IMAGE = {
     ],
     "hooks": [],
 }
+# What a kernel must have to be called full, in the words of module host_info.
+FULL = ("bridge_vlan_filtering", "dummy", "esp4", "esp6", "macsec", "vlan", "vrf", "vxlan", "xfrm")
 STATE = Path("/run/vtep-fabric-full")
 BOOT_SECONDS = 60
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
@@ -55,6 +60,14 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 class FullError(Exception):
     """What ends the program with a message."""
+
+
+def lacking():
+    """What this kernel lacks, a sentence each."""
+    from ansible_collections.vtep.fabric.plugins.module_utils._kernel.host import facts
+    from ansible_collections.vtep.fabric.plugins.module_utils._plan.host import missing
+
+    return missing(facts(), FULL)
 
 
 def boot_script(image, memory):
@@ -257,15 +270,22 @@ def raw_terminal(terminal):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group()
-    for name in ("--up", "--down", "--image"):
+    for name in ("--up", "--down", "--image", "--lacking"):
         what.add_argument(name, action="store_true")
+    parser.add_argument("--if-lacking", action="store_true")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     given = parser.parse_args()
-    if not (given.up or given.down or given.image or given.command):
-        parser.error("name a command, or --up, --down or --image")
+    if not (given.up or given.down or given.image or given.lacking or given.command):
+        parser.error("name a command, or --up, --down, --image or --lacking")
     try:
         if os.geteuid():
             raise FullError("only root can run guests: their namespaces need it")
+        if given.lacking:
+            sys.exit("\n".join(lacking()))
+        if given.if_lacking and not lacking():
+            if given.command:
+                os.execvp(given.command[0], given.command)  # noqa: S606
+            return
         guest = Guest(os.environ.get("FULL_GUEST", "full"))
         if given.image:
             build_image(IMAGE)
