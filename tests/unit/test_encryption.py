@@ -4,11 +4,12 @@
 import pytest
 from ansible_collections.vtep.fabric.plugins.filter import compile as compile_filter
 from ansible_collections.vtep.fabric.plugins.filter import validate as validate_filter
+from ansible_collections.vtep.fabric.plugins.module_utils._model import ciphers, macsec, xfrm
 from ansible_collections.vtep.fabric.plugins.module_utils._model import encryption as model
 from ansible_collections.vtep.fabric.plugins.module_utils._model.reading import Faults, Unreadable
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile as plan
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import encryption as pairing
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_fabric import fabric, service_nodes
 
@@ -141,9 +142,19 @@ WORDS = ["mode", "macsec_mode", "macsec_cipher", "macsec_send_sci", "ipsec_mode"
 WORDS += ["ipsec_nat_t", "macsec_secret", "mka_keys", "ipsec_secret"]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(WORDS), junk) | junk, junk, st.booleans())
 def test_junk_is_told(value, picked, strict):
     read(value, picked, strict)
+
+
+def test_ciphers_are_those_that_the_modules_have():
+    assert set(ciphers.MACSEC) == set(macsec.CIPHERS)
+    for one in ciphers.ESP.values():
+        if one.xfrm:
+            name, bits = one.xfrm
+            assert any(f"{bits}" in what or what == "ChaCha20" for what in xfrm.ALGORITHMS[name].keys.values())
+            assert xfrm.ALGORITHMS[name].icv == 8 * one.icv
 
 
 # In the fabric
