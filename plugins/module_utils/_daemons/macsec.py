@@ -70,7 +70,7 @@ def read_key(name):
         handle = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise ValueError(f"{name}: {error.strerror}; write the key to that file on the host first") from None
-    with open(handle, "rb") as file:
+    try:
         like = os.fstat(handle)
         if not stat.S_ISREG(like.st_mode):
             raise ValueError(f"{name} is not a file")
@@ -78,4 +78,6 @@ def read_key(name):
             raise ValueError(f"{name} has mode {stat.S_IMODE(like.st_mode):04o}, so that others can read it; set 0600")
         if like.st_uid not in (0, os.geteuid()):
             raise ValueError(f"{name} is of user {like.st_uid}; it must be root's")
-        return file.read(LONGEST).decode("ascii", "replace")
+        return os.read(handle, LONGEST).decode("ascii", "replace")
+    finally:
+        os.close(handle)
