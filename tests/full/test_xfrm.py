@@ -1,12 +1,15 @@
 """The xfrm module on hosts with VXLAN between them, judged by packets, captures and `ip xfrm`. Wants a kernel with ESP: tools/full."""
 
 import errno
+import json
 import os
 import socket
 import stat
 import time
 
 import pytest
+from ansible.module_utils import basic
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import xfrm as kernel
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import (
     InputError,
@@ -15,6 +18,7 @@ from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import (
     VerifyError,
 )
 from ansible_collections.vtep.fabric.plugins.module_utils._plan.xfrm_mesh import mesh
+from ansible_collections.vtep.fabric.plugins.modules import xfrm, xfrm_info
 from xfrm_support import (
     KEYS,
     MARKER,
@@ -411,3 +415,28 @@ def test_encapsulation_that_the_kernel_lacks_is_named(fabric, monkeypatch):
     }
     with pytest.raises(Exception, match=told[fabric.family]):
         fabric.a.run(True, states=states)
+
+
+@ONE_FAMILY
+def test_what_a_module_prints_and_logs_has_no_key(fabric, capsys, monkeypatch):
+    states = on(fabric, fabric.a, pair(fabric)) + on(fabric, fabric.a, pair(fabric, "aes-cbc-sha256", spi=0x2000))
+    new = [{**state, "key": key(len(state["key"]) // 2 - 1)} for state in states]
+    secrets = [state[name][2:] for state in states + new for name in ("key", "auth_key") if name in state]
+    logged = []
+    monkeypatch.setattr(basic.AnsibleModule, "log", lambda self, *words, **more: logged.append(str((words, more))))
+
+    def run(main, checking=False, **arguments):
+        given = {**arguments, "_ansible_check_mode": checking, "_ansible_diff": True}
+        with fabric.a.here(), patch_module_args(given), pytest.raises(SystemExit):
+            main()
+        out = capsys.readouterr().out
+        assert not [secret for secret in secrets if secret in out or secret in "".join(logged)]
+        return json.loads(out)
+
+    checked, made, again = (run(xfrm.main, checking, states=states) for checking in (True, False, False))
+    assert checked["diff"] == made["diff"] and made["changed"] and not again["changed"]
+    assert "spi 0x2000" in made["diff"]["after"] and logged
+    assert run(xfrm.main, states=new)["diff"]["after"].count("with another key") == 4
+    assert len(run(xfrm_info.main)["states"]) == 4
+    assert run(xfrm.main, states=[{**new[0], "spi": 1, "key": new[0]["key"] + "zz"}])["failed"]
+    assert run(xfrm.main, states=states)["failed"]  # their keys went out before

@@ -672,32 +672,31 @@ def policy_body(policy, index=0):
             NO_LIMITS,
             bytes(P_END_AT - P_CUR_AT),
             POLICY_END.pack(policy.priority, index, DIRS[policy.dir], ACTION_NUMBERS[policy.action], 0, 0),
-            codec.attribute(TMPL, b"".join(_template(one, policy.sel.family) for one in policy.tmpl))
-            if policy.tmpl
-            else b"",
-            codec.attribute(MARK, PAIR.pack(*policy.mark)) if policy.mark != (0, 0) else b"",
-            codec.attribute(IF_ID, codec.U32.pack(policy.if_id)) if policy.if_id else b"",
+            *_policy_attributes(policy),
         )
     )
 
 
+def _policy_attributes(policy):
+    """The templates, and the mark and if_id."""
+    others = codec.attribute(MARK, PAIR.pack(*policy.mark)) if policy.mark != (0, 0) else b""
+    if policy.if_id:
+        others += codec.attribute(IF_ID, codec.U32.pack(policy.if_id))
+    family = policy.sel.family
+    templates = b"".join([_template(one, family) for one in policy.tmpl])
+    return codec.attribute(TMPL, templates) if templates else b"", others
+
+
 def _template(tmpl, family):
-    ends = [end for end in (tmpl.src, tmpl.dst) if end]
-    family = (4 if len(ends[0]) == 4 else 6) if ends else family
-    src, dst = (_sixteen(end or b"") for end in (tmpl.src, tmpl.dst))
-    optional = tmpl.level == "use"
+    end = tmpl.dst or tmpl.src
+    family = FAMILIES[(4 if len(end) == 4 else 6) if end else family]
+    mode, spi = MODES[tmpl.mode], tmpl.spi.to_bytes(4, "big")
     return TEMPLATE.pack(
-        dst,
-        tmpl.spi.to_bytes(4, "big"),
-        ESP,
-        FAMILIES[family],
-        src,
-        tmpl.reqid,
-        MODES[tmpl.mode],
-        0,
-        optional,
-        *(0xFFFFFFFF,) * 3,
+        tmpl.dst or b"", spi, ESP, family, tmpl.src or b"", tmpl.reqid, mode, 0, tmpl.level == "use", *ALL_ALGORITHMS
     )
+
+
+ALL_ALGORITHMS = (0xFFFFFFFF,) * 3
 
 
 def free_index(direction, taken):
@@ -716,7 +715,7 @@ def _policy_end(data, start):
 
 
 def _policy_key(policy):
-    return DIRS[policy.dir], selector(policy.sel)
+    return DIRS[policy.dir], _selector(policy.sel, policy.sel.family)
 
 
 def _policy_key_in(data, start):
@@ -728,15 +727,37 @@ def _policy_owned(data, start):
 
 
 def _policy_meets(policy, data, start, end):
-    given = codec.attributes(data, start + HEAD + P_SIZE, end)
+    rest = data[start + HEAD + P_SIZE : end]
+    if not any(start in rest for start in _NARROW):
+        return policy.mark == (0, 0) and not policy.if_id
+    given = codec.attributes(rest, 0, len(rest))
     if any(given.get(POLICY_TYPE, b"")[:1]):
         return False  # of the sub-policies, which are another table
     mark = _read(PAIR, given.get(MARK, b""))
     return mark == policy.mark and codec.number(given.get(IF_ID), 0) == policy.if_id
 
 
+# What may tell apart policies of one selector. Where none of their beginnings is, none of them is.
+_NARROW = (_MARK_START, codec.ATTRIBUTE.pack(8, IF_ID), codec.attribute(POLICY_TYPE, b"\1")[:5])
+
+
 def _policy_difference(policy, data, start, end):
+    at = start + HEAD
+    rest = data[at + P_SIZE : end]
+    if data[at + P_END_AT : at + P_END_AT + 4] == codec.U32.pack(policy.priority) and rest in _policy_rests(policy):
+        _priority, _index, _direction, action, flags, share = _policy_end(data, start)
+        if action == ACTION_NUMBERS[policy.action] and not flags and not share:
+            return None
     return None if _policy_in(data, start, end) == policy else ""
+
+
+def _policy_rests(policy):
+    """The attributes as the kernel tells them: with the type of the policy if it has CONFIG_XFRM_SUB_POLICY."""
+    tmpl, others = _policy_attributes(policy)
+    return tmpl + others, tmpl + _MAIN + others
+
+
+_MAIN = codec.attribute(POLICY_TYPE, bytes(6))
 
 
 P_KNOWN = {TMPL, POLICY_TYPE, MARK, IF_ID, PAD, LASTUSED}

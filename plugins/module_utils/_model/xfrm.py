@@ -7,6 +7,7 @@ Keys stand in fields that no text and no repr() shows; faults tell a key's lengt
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -105,8 +106,7 @@ class Shape(NamedTuple):
     flags: tuple = ()
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """A security association. Without a shape (when it is to be absent) only what names it counts."""
 
     src: bytes
@@ -114,11 +114,14 @@ class State:
     spi: int
     shape: Shape | None
     sel: Selector | None
-    key: bytes = field(default=b"", repr=False)
-    auth_key: bytes = field(default=b"", repr=False)
+    key: bytes = b""
+    auth_key: bytes = b""
     mark: tuple = (0, 0)  # that of the shape
 
     kind = STATE
+
+    def __repr__(self):
+        return f"<{self.text()}>"
 
     def place(self):
         """What the kernel holds one state for (__xfrm_state_lookup)."""
@@ -298,7 +301,14 @@ def from_table(text, absent=False, read_key=None):
     faults = Faults()
     wanted = Wanted()
     names = {STATE: [], POLICY: []}
+    known = {}  # of states that a line was read of: one for each way in which lines differ in more than a state's own words
     for number, line in enumerate(text.split("\n"), 1):
+        quick = None if absent else _quick(line, known)
+        if quick is not None and quick[0] is not None:
+            row = quick[0]
+            (wanted.states if row.kind == STATE else wanted.policies).append(row)
+            names[row.kind].append(f"src line {number}")
+            continue
         words = line.split()
         if not words or words[0][0] == "#":
             continue
@@ -311,7 +321,76 @@ def from_table(text, absent=False, read_key=None):
             faults.add(f"{name}: it begins with neither 'state' nor 'policy'")
             continue
         names[words[0]].append(name)
+        if quick is not None:
+            made = (wanted.states if words[0] == STATE else wanted.policies)[-1]
+            if made is not None:
+                known[quick[1]] = made
     return _checked(wanted, names, faults)
+
+
+# Thousands of lines differ in addresses, SPIs and keys. These are the places of those words in lines as they mostly are.
+_STATE_LINE = re.compile(
+    r"state src (\S+) dst (\S+) proto esp spi (\S+) (.*?)aead (\S+) 0x([0-9a-fA-F]+) (\S+)(.*?)(?: sel src (\S+) dst (\S+)(.*))?"
+)
+_POLICY_LINE = re.compile(
+    r"policy src (\S+) dst (\S+) (.*?)tmpl src (\S+) dst (\S+) proto esp (?:spi (\S+) )?(reqid .*)"
+)
+
+
+def _quick(line, known):
+    """(the row, what tells the line's way) of a line as lines mostly are; the row is None where its way is new.
+
+    None for other lines. Whatever is wrong with a line is found by the other way to read it.
+    """
+    match = _STATE_LINE.fullmatch(line)
+    try:
+        if match:
+            return _quick_state(match.groups(), known)
+        match = _POLICY_LINE.fullmatch(line)
+        return _quick_policy(match.groups(), known) if match else None
+    except ValueError:
+        return None
+
+
+def _quick_state(words, known):
+    src, dst, spi, head, name, key, icv, tail, sel_src, sel_dst, sel_tail = words
+    src, dst, spi, key = one_address(src), one_address(dst), int(spi, 0), bytes.fromhex(key)
+    ends = (_end(sel_src), _end(sel_dst)) if sel_src is not None else _NO_ENDS
+    way = (STATE, head, name, icv, tail, sel_tail, len(src), len(dst), len(key), ends[0][1], ends[1][1])
+    like = known.get(way)
+    if like is None or not SPI_MIN <= spi <= U32_MAX or not any(key):
+        return None, way
+    sel = like.sel
+    if sel is not None:
+        (src_prefix, _size, src_len), (dst_prefix, _size, dst_len) = ends
+        sel = Selector(sel.family, src_prefix, src_len, dst_prefix, dst_len, *sel[5:])
+    return State(src, dst, spi, like.shape, sel, key, b"", like.mark), way
+
+
+def _quick_policy(words, known):
+    src, dst, middle, tmpl_src, tmpl_dst, spi, tail = words
+    ends = _end(src), _end(dst)
+    tmpl_src, tmpl_dst = one_address(tmpl_src), one_address(tmpl_dst)
+    number = 0 if spi is None else int(spi, 0)
+    way = (POLICY, middle, tail, spi is None, ends[0][1], ends[1][1], len(tmpl_src), len(tmpl_dst))
+    like = known.get(way)
+    if like is None or spi is not None and not SPI_MIN <= number <= U32_MAX:
+        return None, way
+    (src_prefix, _size, src_len), (dst_prefix, _size, dst_len) = ends
+    sel = Selector(like.sel.family, src_prefix, src_len, dst_prefix, dst_len, *like.sel[5:])
+    (tmpl,) = like.tmpl
+    tmpl = Template(tmpl.mode, tmpl_src, tmpl_dst, number, tmpl.reqid, tmpl.level)
+    return Policy(like.dir, sel, like.mark, like.if_id, like.priority, like.action, (tmpl,)), way
+
+
+_NO_ENDS = ((None, 0, 0), (None, 0, 0))
+
+
+@lru_cache(maxsize=1 << 16)
+def _end(text):
+    """(address or None for any, bytes of an address, prefix length) of one end of a selector."""
+    packed, length = _prefix(text, "")
+    return (packed if any(packed) else None), len(packed), length
 
 
 def _given(value):
@@ -915,6 +994,8 @@ def _checked(wanted, names, faults):
 
 def _check_places(states, names, faults):
     """States of one destination and SPI stand in one another's way if a mark that one takes is taken by the other."""
+    if len({(state.dst, state.spi) for state in states if state is not None}) == len(states):
+        return
     at = {}
     for name, state in zip(names, states):
         if state is None:
@@ -932,6 +1013,8 @@ def _check_places(states, names, faults):
 
 def _check_keys(states, names, faults):
     """Two states with one key count their packets separately, so that nonces come twice (RFC 4106, section 2)."""
+    if len({state.key for state in states if state is not None}) == len(states):
+        return
     at = {}
     for name, state in zip(names, states):
         if state is not None and state.counter:
