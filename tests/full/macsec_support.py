@@ -168,7 +168,7 @@ def pinging(host, address, count, interval=0.01):
 
 def counted(ping):
     """(sent, answered) of a ping, when it has ended."""
-    out, _ = ping.communicate(timeout=120)
+    out = ping.communicate(timeout=120)[0]
     sent, answered = map(int, out.split())
     return sent, answered
 

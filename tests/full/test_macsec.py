@@ -500,6 +500,23 @@ def test_one_key_is_not_sent_with_under_two_numbers(pair):
         one.macsec(name="macsec0", tx=[sa(1, K1)], encodingsa=1)
 
 
+def test_a_key_that_is_used_up_is_not_begun_again(pair):
+    one, two = pair
+    two.macsec(name="macsec0", rx=[{"sci": sci(1), "sa": [sa(1, K3)]}])
+    one.sh("ip macsec set macsec0 tx sa 0 pn 4294967290 on")
+    assert one.device()["tx"][0]["pn_used"] > 0.99999
+    assert ping(one, "10.0.0.2", 20) < 10
+    [told] = one.device()["tx"]
+    assert (told["active"], told["pn"], told["pn_used"]) == (False, 0, 1.0)
+    for options in ({}, {"recreate": True}):
+        with pytest.raises(RefusedError, match="tx an 0: key .* has no packet numbers left"):
+            one.macsec(name="macsec0", tx=[sa(0, K1)], **options)
+    one.twice(name="macsec0", tx=[sa(1, K3)], encodingsa=1, purge_associations="listed")
+    assert ping(one, "10.0.0.2") == 5
+    with pytest.raises(RefusedError, match="has no packet numbers left"):
+        one.macsec(name="macsec0", tx=[sa(2, K1)])
+
+
 def test_an_association_made_by_hand_is_recorded(hosts):
     one, _two = hosts
     key_id = model.key_id(bytes.fromhex(K1))

@@ -241,6 +241,13 @@ def test_a_key_out_of_use_is_replaced_without_a_word():
     assert made.changes[0].notes == []
 
 
+def test_an_association_that_is_used_up_is_not_switched_on_again():
+    empty = secy([macsec.FoundAssociation(0, False, 0, key_id("a"))])
+    with pytest.raises(RefusedError, match="tx an 0: key .* has no packet numbers left"):
+        plan(empty, [used("a")], tx=[sa(0, "a")])
+    assert order(plan(secy([had(0, "a", active=False)]), [used("a")], tx=[sa(0, "a")])) == ["SetAssociation 0"]
+
+
 def test_an_association_without_a_row_is_recorded():
     made = plan(secy([had(0, "a")]), tx=[sa(0, "a")])
     assert order(made) == ["Record 0"] and "was not in the record" in made.changes[0].notes[0]

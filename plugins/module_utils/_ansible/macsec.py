@@ -81,11 +81,11 @@ class Macsecs(base.Devices):
     def methods(self):
         return {
             **super().methods(),
-            planning.AddChannel: lambda operation: self.associations.add_channel(operation),
-            planning.SetChannel: lambda operation: self.associations.set_channel(operation),
-            planning.RemoveChannel: lambda operation: self.associations.remove_channel(operation),
+            planning.AddChannel: self.associations.add_channel,
+            planning.SetChannel: self.associations.set_channel,
+            planning.RemoveChannel: self.associations.remove_channel,
             planning.AddAssociation: self.add,
-            planning.SetAssociation: lambda operation: self.associations.set_association(operation),
+            planning.SetAssociation: self.associations.set_association,
             planning.RemoveAssociation: self.remove,
             planning.Seal: self.seal,
             planning.Record: self.note,

@@ -227,7 +227,7 @@ class Kind(link.Kind):
             had = there.get(one.an)
             rows = self.record
             if had and had.key_id == one.key_id:
-                self._judge_kept(device, secy, one, come)
+                self._judge_kept(device, secy, had, one, come)
                 continue
             other = [number for number, sa in there.items() if number != one.an and sa.key_id == one.key_id]
             if other:
@@ -252,8 +252,14 @@ class Kind(link.Kind):
         before = None if secy else self.secys.get(device.name)
         return {(one.an, one.key_id) for one in before.tx.values()} if before else set()
 
-    def _judge_kept(self, device, secy, one, come):
+    def _judge_kept(self, device, secy, had, one, come):
         """An association that is there. A key id that was given by hand may have come to stand for another key."""
+        if one.active and not had.active and not had.pn:
+            # The kernel switched it off (__macsec_pn_wrapped); switched on, it would begin at 1 again (tx_sa_update_pn).
+            self.refused.append(
+                f"{device.name}: tx an {one.an}: key {one.key_id} has no packet numbers left; give another key under another an"
+            )
+            return
         rows = [row for row in self.record if (row.sci, row.key_id) == (secy.sci, one.key_id) and row.pn is None]
         if not rows:
             come.append(Record(device.name, one))
