@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+from ansible_collections.vtep.fabric.plugins.module_utils._kernel.bridge_ports import BridgePorts
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile as planning
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import macsec_fabric
 from macsec_support import MARKS, Host, counted, ping, pinging
@@ -312,3 +313,20 @@ def test_json_of_the_plan(fabric):
     section = fabric.plans["s1"]["macsec"]
     assert json.loads(json.dumps(section)) == section
     assert SECRET not in json.dumps(fabric.plans)
+
+
+def test_the_agent_finds_the_bridge_of_a_vxlan_device_with_macsec_on_it(tmp_path):
+    fabric = Fabric(tmp_path, "inside")
+    try:
+        fabric.build()
+        host = fabric.hosts["s1"]
+        host.sh("ip link add p0 type dummy", "ip link set p0 master br100")
+        with host.here():
+            watch = BridgePorts()
+            try:
+                bridge, vxlan, port = map(socket.if_nametoindex, ("br100", "vxlan100", "p0"))
+                assert (watch.bridges, watch.ports) == ({vxlan: bridge}, {bridge: [(port, "p0")]})
+            finally:
+                watch.close()
+    finally:
+        fabric.close()
