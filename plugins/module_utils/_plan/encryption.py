@@ -5,7 +5,7 @@ from __future__ import annotations
 
 # The modes that roles set up. A mode that is not here is refused before the first change; whoever adds its role adds it here,
 # and nowhere else.
-AVAILABLE = ("none",)
+AVAILABLE = ("none", "macsec", "macsec-mka")
 
 PROXIES = ("unicast-static-nd", "unicast-static-rsc", "unicast-dynamic-nd")  # the VXLAN device reads ARP and ND
 
