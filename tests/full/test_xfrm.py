@@ -64,14 +64,31 @@ def test_what_goes_over_the_wire_is_esp_and_nothing_else(fabric, pings, algorith
     with Wire(fabric) as wire:
         assert pings.go() == 5
     assert wire.kinds() == {(17, PORT): 10} and wire.clear()  # so that a capture that sees nothing is no proof
-    assert encrypt(fabric, pair(fabric, algorithm, mode), mode=mode) == [(5, 0, 0, 0)] * 2
+    states = pair(fabric, algorithm, mode)
+    given = [
+        {
+            "states": on(fabric, host, states),
+            "policies": policies(fabric, host, 0x1000 + number, mode=mode),
+            "purge": "owned",
+        }
+        for number, host in enumerate((fabric.a, fabric.b))
+    ]
+    for host, rows in zip((fabric.a, fabric.b), given):
+        assert host.run(**rows).result["rows"]["added"] == 5
     with Wire(fabric) as wire:
         assert pings.go(20) == 20
     assert wire.kinds() == {ESP: 40} and not wire.clear()
+    assert not fabric.a.run(**given[0]).changed
     assert fabric.a.packets() == fabric.b.packets() == {0x1000: 20, 0x1001: 20}
     assert {(one["spi"], one["oseq"]) for one in fabric.a.info()["states"]} == {(0x1000, 20), (0x1001, 0)}
-    assert {(one["spi"], one["seq"]) for one in fabric.b.info()["states"]} == {(0x1000, 20), (0x1001, 0)}
-    assert encrypt(fabric, [], mode=mode)[0][2] == 2  # the states; and with no state nothing gets through
+    assert {(one["spi"], one["seq"]) for one in fabric.b.info()["states"]} == {(0x1001, 0), (0x1000, 20)}
+
+
+def test_with_policies_and_no_states_nothing_gets_through_and_without_them_all_goes_in_clear(fabric, pings):
+    states = pair(fabric)
+    assert encrypt(fabric, states) == [(5, 0, 0, 0)] * 2
+    assert pings.go() == 5
+    assert encrypt(fabric, []) == [(0, 0, 2, 3)] * 2
     assert pings.go(3) == 0
     for host in (fabric.a, fabric.b):
         assert host.counted(states=[], policies=[], purge="owned") == (0, 0, 3, 0)

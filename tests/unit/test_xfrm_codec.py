@@ -196,6 +196,36 @@ def test_a_policy_reads_as_it_was_written():
     assert not kernel._policy_meets(wanted, sub, 0, len(sub))
 
 
+PLAIN = "policy src 2001:db8:1::1 dst 2001:db8:2::1 dir out priority 7 tmpl proto esp reqid 7 mode transport"
+
+
+@pytest.mark.parametrize("with_type", [False, True])
+@pytest.mark.parametrize(
+    "there, met, how",
+    [
+        (PLAIN, True, None),
+        (PLAIN.replace("priority 7", "priority 8"), True, ""),
+        (PLAIN.replace("tmpl proto esp reqid 7 mode transport", ""), True, ""),
+        (PLAIN.replace("reqid 7", "reqid 8"), True, ""),
+        (PLAIN.replace("transport", "transport level use"), True, ""),
+        (PLAIN.replace("priority", "mark 1 priority"), False, ""),
+        (PLAIN.replace("priority", "if_id 1 priority"), False, ""),
+    ],
+)
+def test_what_differs_of_a_policy(there, met, how, with_type):
+    wanted, other = (model.from_table(line).policies[0] for line in (PLAIN, there))
+    tail = codec.attribute(kernel.POLICY_TYPE, bytes(6)) if with_type else b""
+    tmpl, more = kernel._policy_attributes(other)
+    body = kernel.policy_body(other)[: kernel.P_SIZE] + tmpl + tail + more
+    data = codec.message(kernel.NEWPOLICY, 2, 1, body)
+    assert kernel._policy_meets(wanted, data, 0, len(data)) == met
+    assert kernel._policy_difference(wanted, data, 0, len(data)) == how
+    for at in (kernel.P_END_AT + 9, kernel.P_END_AT + 10, kernel.P_END_AT + 11):  # action, flags, share
+        changed = bytearray(data)
+        changed[16 + at] = 1
+        assert kernel._policy_difference(wanted, bytes(changed), 0, len(changed)) == ""
+
+
 def test_indices_carry_the_mark_and_the_direction():
     taken = set()
     for number in range(40):

@@ -281,6 +281,68 @@ def test_a_bad_line_is_refused_by_name(line, fault):
     assert GCM[2:] not in str(caught.value)
 
 
+def line(number=1, src="2001:db8:1::1", dst="2001:db8:2::1", spi=None, key=None, sel=True, gap=""):
+    """A state as lines mostly are; a gap makes it one that is read word by word."""
+    spi = 4096 + number if spi is None else spi
+    key = f"0x{bytes([number] * 20).hex()}" if key is None else key
+    made = f"state src {src} dst {dst} proto esp spi {spi} {gap}reqid 7 mode tunnel dir out "
+    made += f"aead rfc4106(gcm(aes)) {key} 128 replay-window 32"
+    return made + (f" sel src {src}/128 dst ::/0 proto udp dport 4789" if sel else "")
+
+
+def policy_line(number=1, src="2001:db8:1::1", spi="0x1001", tmpl="2001:db8:1::1", gap=""):
+    return (
+        f"policy src {src}/128 dst 2001:db8:{number}::/48 proto udp dport 4789 {gap}dir out priority 7 "
+        f"tmpl src {tmpl} dst 2001:db8:{number}::1 proto esp spi {spi} reqid 7 mode transport"
+    )
+
+
+def test_lines_are_read_alike_in_both_ways():
+    def text(gap):
+        lines = [
+            line(1, gap=gap),
+            line(2, gap=gap, sel=False),
+            line(3, src="192.0.2.1", dst="192.0.2.2", sel=False, gap=gap),
+        ]
+        lines += [line(i, dst=f"2001:db8:{i}::1", gap=gap, sel=i % 2) for i in range(4, 9)]
+        lines += [
+            line(9, src="192.0.2.1", dst="192.0.2.3", sel=False, gap=gap),
+            line(10, key=GCM256, gap=gap),
+            line(11, key=f"0x{'12' * 36}", gap=gap),
+        ]
+        return "\n".join([*lines, *(policy_line(i, gap=gap, spi=hex(4096 + i)) for i in range(1, 5))])
+
+    assert model.from_table(text("")) == model.from_table(text(" "))
+    assert len(model.from_table(text("")).rows()) == 15
+
+
+@pytest.mark.parametrize(
+    "second, fault",
+    [
+        (line(2, spi=255), "spi: '255' is reserved"),
+        (line(2, spi=1 << 32), "spi: '4294967296' is out of range"),
+        (line(2, spi="x"), "spi: 'x' is not a whole number"),
+        (line(2, key="0x" + "00" * 20), "key: it is all zero"),
+        (line(2, key="0x" + "12" * 16), "key: it is 16 bytes long"),
+        (line(2, key="0x123"), "key: its 3 characters are not pairs"),
+        (line(2, src="::"), "src: :: means any address"),
+        (line(2, src="192.0.2.1", sel=False), "are of different families"),
+        (line(2, dst="192.0.2.1", sel=False), "are of different families"),
+        (line(2).replace("::/0", "::1/0"), "sel: dst: '::1/0' has host bits set"),
+        (line(2).replace("::/0", "0.0.0.0/0"), "sel: src and dst are of different families"),
+        (line(2).replace("128 replay", "96 replay"), "the integrity check value is 128 bits long"),
+        (policy_line(2, spi=7), "tmpl 1: spi: '7' is reserved"),
+        (policy_line(2, src="192.0.2.1"), "the prefix length must be 0 to 32"),
+        (policy_line(2, tmpl="192.0.2.1"), "tmpl 1: its addresses are not of IPv6"),
+    ],
+)
+def test_a_bad_line_among_good_ones_is_refused_by_name(second, fault):
+    good = [line(1), line(3, sel=False), policy_line(1)]
+    with pytest.raises(InputError) as caught:
+        model.from_table("\n".join([*good, second]))
+    assert any(one.startswith("src line 4: ") and fault in one for one in caught.value.faults), caught.value.faults
+
+
 def test_what_is_to_be_absent_needs_no_key():
     made = model.from_entries(
         [{"src": "::1", "dst": "::2", "spi": 256, "mark": "1"}], [{"dir": "in", "src": "::1"}], absent=True

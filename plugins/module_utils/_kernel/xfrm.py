@@ -7,6 +7,7 @@ sequence numbers, times) is left out. Whatever differs is decoded and compared b
 
 from __future__ import annotations
 
+import contextlib
 import errno as errnos
 import json
 import os
@@ -30,6 +31,7 @@ from .._model.xfrm import (
     OWNER,
     POLICY,
     PROTOCOL_NAMES,
+    REPLACE,
     SIZES,
     SPI_MIN,
     STATE,
@@ -123,21 +125,14 @@ class Xfrm(Tables):
                 if purge and codes.owned(data, start):
                     seen.strangers.append(codes.found(data, start, end))
                 continue
-            mine = False
-            for i, row in at[key]:
-                meets = codes.meets(row, data, start, end)
-                if not meets:
-                    continue
-                mine = True
-                if compare and codes.owned(data, start):
-                    how = codes.difference(row, data, start, end)
-                    if how is None:
-                        seen.same.append(i)
-                        continue
+            met = [(i, row) for i, row in at[key] if codes.meets(row, data, start, end)]
+            for i, row in met:
+                how = codes.difference(row, data, start, end) if compare and codes.owned(data, start) else ""
+                if how is None:
+                    seen.same.append(i)
                 else:
-                    how = ""
-                seen.different.append((i, codes.found(data, start, end), how))
-            if not mine and purge and codes.owned(data, start):
+                    seen.different.append((i, codes.found(data, start, end), how))
+            if not met and purge and codes.owned(data, start):
                 seen.strangers.append(codes.found(data, start, end))
 
     def dump(self, kind):
@@ -148,7 +143,7 @@ class Xfrm(Tables):
     def _dump(self, kind, what):
         request, reply, least = {STATE: (GETSA, NEWSA, SA_SIZE), POLICY: (GETPOLICY, NEWPOLICY, P_SIZE)}[kind]
         found = []
-        with _words(what):
+        with _rights(what):
             for data, _stride in self.socket.dump(request, b"", f"{what} of IPsec"):
                 for got, _flags, _seq, start, end in codec.messages(data):
                     if got == reply and end - start >= HEAD + least:
@@ -177,44 +172,19 @@ class Xfrm(Tables):
 
     def write(self, operation):
         """Carry an operation out."""
-        with _words(f"{operation.kind} states and policies"):
+        with _rights(f"{operation.kind} states and policies"):
             self._write(operation)
 
     def _write(self, operation):
-        rows = operation.rows
-        indices = None
+        rows, kind = operation.rows, operation.kind
+        taken = self.indices() if kind == CREATE and any(row.kind == POLICY for row in rows) else None
         for at in range(0, len(rows), rtnl.BATCH):
             some = rows[at : at + rtnl.BATCH]
-            if operation.kind == DELETE:
-                parts = [
-                    _framed(DELSA if row.kind == STATE else DELPOLICY, number, row.message)
-                    for number, row in zip(NUMBERS, some)
-                ]
-                # One that is gone already is as it should be.
-                self.send(
-                    DELETE,
-                    b"".join(chain.from_iterable(parts)),
-                    lambda i, some=some: some[i].text(),
-                    (errnos.ESRCH, errnos.ENOENT),
-                )
-                continue
-            parts = []
-            for number, row in zip(NUMBERS, some):
-                if row.kind == STATE:
-                    parts.append(_framed(NEWSA, number, state_body(row)))
-                    continue
-                index = 0
-                if operation.kind == CREATE:
-                    indices = self.indices() if indices is None else indices
-                    index = free_index(row.dir, indices)
-                    indices.add(index)
-                # The kernel keeps the index of a policy that it replaces.
-                parts.append(
-                    _framed(NEWPOLICY if operation.kind == CREATE else UPDPOLICY, number, policy_body(row, index))
-                )
-            self.send(
-                f"xfrm {operation.kind}", b"".join(chain.from_iterable(parts)), lambda i, some=some: some[i].text()
-            )
+            framed = [_framed(number, *_request(kind, row, taken)) for number, row in zip(NUMBERS, some)]
+            # One that is to go and is gone already is as it should be.
+            gone = (errnos.ESRCH, errnos.ENOENT) if kind == DELETE else ()
+            payload = b"".join(chain.from_iterable(framed))
+            self.send(f"xfrm {kind}", payload, lambda i, some=some: some[i].text(), gone)
 
     def told(self, kind):
         """What there is, as data without keys."""
@@ -231,23 +201,33 @@ def _socket():
         raise
 
 
-class _words:
+@contextlib.contextmanager
+def _rights(what):
     """Says what rights a refused request wants."""
-
-    def __init__(self, what):
-        self.what = what
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, _kind, error, _trace):
-        if isinstance(error, KernelError) and error.errno == errnos.EPERM:
-            raise KernelError(
-                self.what, errnos.EPERM, f"{os.strerror(errnos.EPERM)}: it takes CAP_NET_ADMIN (become: true)"
-            ) from None
+    try:
+        yield
+    except KernelError as error:
+        if error.errno != errnos.EPERM:
+            raise
+        text = f"{os.strerror(errnos.EPERM)}: it takes CAP_NET_ADMIN (become: true)"
+        raise KernelError(what, errnos.EPERM, text) from None
 
 
-def _framed(kind, number, body):
+def _request(kind, row, taken):
+    """(message type, body). taken: the indices that policies have; that of a new one is added."""
+    if kind == DELETE:
+        return (DELSA if row.kind == STATE else DELPOLICY), row.message
+    if row.kind == STATE:
+        return NEWSA, state_body(row)
+    if kind == REPLACE:  # the kernel keeps the index of a policy that it replaces
+        return UPDPOLICY, policy_body(row)
+    index = free_index(row.dir, taken)
+    taken.add(index)
+    return NEWPOLICY, policy_body(row, index)
+
+
+def _framed(number, kind, body):
+    """The pieces of a message with that number, in bytes."""
     head = codec.HEADER.pack(HEAD + len(body), kind, codec.NLM_F_REQUEST, 0, 0)
     return head[:8], number, head[12:], body
 
@@ -272,9 +252,8 @@ def _tried(states):
     os.waitpid(pid, 0)
     if isinstance(answer, dict):
         if answer["errno"] == errnos.EPERM:
-            return [(0, None)] * len(
-                states
-            )  # no namespaces for this process: the kernel says it when the states are written
+            # No namespaces for this process: the kernel says it when the states are written.
+            return [(0, None)] * len(states)
         raise FabricError(f"asking the kernel what it has for IPsec: {answer['text']}")
     return answer
 
@@ -591,7 +570,7 @@ def state_told(data, start, end):
             told["auth"] = _name(hashed)
             told["icv_bits"] = _read(PAIR, hashed[64:])[1]
     if REPLAY_ESN in given:
-        _words_, oseq, seq_in, oseq_hi, seq_hi, told["replay_window"] = _read(ESN, given[REPLAY_ESN])
+        _count, oseq, seq_in, oseq_hi, seq_hi, told["replay_window"] = _read(ESN, given[REPLAY_ESN])
         told.update(oseq=oseq_hi << 32 | oseq, seq=seq_hi << 32 | seq_in)
     elif REPLAY_VAL in given:
         told["oseq"], told["seq"], _bitmap = _read(REPLAY, given[REPLAY_VAL])
@@ -788,7 +767,7 @@ def _policy_in(data, start, end):
         ):
             return None
         size = SIZES[FAMILY_NAMES[family]]
-        ends = [end_[:size] if any(end_) else None for end_ in (src, dst)]
+        ends = [address[:size] if any(address) else None for address in (src, dst)]
         level = "use" if optional else "required"
         tmpl.append(Template(MODE_NAMES[mode], *ends, int.from_bytes(spi, "big"), reqid, level))
     sel = _made_selector(daddr, saddr, ports, FAMILY_NAMES[af], dlen, slen, proto)
