@@ -298,6 +298,17 @@ def test_a_rotation_loses_nothing(fabric):
     assert (sent, answered) == (1500, 1500)
 
 
+def test_one_task_that_lists_only_the_next_key_loses_nothing_of_its_own(pair):
+    one, two = pair
+    two.macsec(name="macsec0", rx=[{"sci": sci(1), "sa": [sa(1, K3)]}])
+    running = pinging(one, "10.0.0.2", 1000, 0.002)
+    time.sleep(0.5)
+    one.macsec(name="macsec0", tx=[sa(1, K3)], encodingsa=1, purge_associations="listed")
+    assert running.poll() is None
+    assert counted(running) == (1000, 1000)
+    assert [item["an"] for item in one.device()["tx"]] == [1]
+
+
 def test_a_rotation_without_its_first_step_loses_packets(fabric):
     """That the test above can fail."""
     running = pinging(fabric["one"], "10.0.0.2", 150)
