@@ -6,7 +6,7 @@ from __future__ import annotations
 from .._model import fabric as model
 from .._model import secured
 from .._model.reading import Faults, shown
-from . import agent, encryption, macsec_fabric, underlay
+from . import agent, encryption, ipsec, macsec_fabric, underlay
 from .variants import VARIANTS
 
 SHOWN_FAULTS = 100  # in one report; more than these nobody reads, and a table of 100 000 rows can have as many
@@ -52,6 +52,7 @@ def compile_host(fabric, variant, host):
         "vxfld": None,
         "agent": None,
         **macsec(fabric, variant, vtep),
+        **ipsec.section(fabric, vtep),
         **parts,
     }
 

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from . import ipsec
+
 # The modes that roles set up. A mode that is not here is refused before the first change; whoever adds its role adds it here,
 # and nowhere else.
-AVAILABLE = ("none", "macsec", "macsec-mka")
+AVAILABLE = ("none", "macsec", "macsec-mka", "ipsec")
 
 PROXIES = ("unicast-static-nd", "unicast-static-rsc", "unicast-dynamic-nd")  # the VXLAN device reads ARP and ND
 
@@ -23,6 +25,7 @@ def check(fabric, variant, faults):
     reason = mismatch(how, variant)
     if reason:
         faults.add("fabric", "encryption", f"{how.mode} does not go with variant {variant}: {reason}")
+    ipsec.check(fabric, faults)
 
 
 def mismatch(how, variant):
