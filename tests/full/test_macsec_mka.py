@@ -11,10 +11,12 @@ from jinja2 import Environment
 from macsec_support import MARKS, Host, counted, ping, pinging
 
 IMAGES = sorted(
-    path.parents[2]
-    for path in Path("/var/cache/vtep-fabric/images").glob("trixie-*/usr/sbin/wpa_supplicant")
+    path.parents[2] for path in Path("/var/cache/vtep-fabric/images").glob("trixie-*/usr/sbin/wpa_supplicant")
 )
-pytestmark = [*MARKS, pytest.mark.skipif(not IMAGES, reason="NOT TESTED: no image of trixie with wpa_supplicant; make images")]
+pytestmark = [
+    *MARKS,
+    pytest.mark.skipif(not IMAGES, reason="NOT TESTED: no image of trixie with wpa_supplicant; make images"),
+]
 
 TEMPLATE = Path(__file__).parents[2] / "roles" / "macsec" / "templates" / "mka.conf.j2"
 NAMES = ("s1", "s2", "s3")
@@ -28,7 +30,9 @@ class Link:
         self.switch.sh("ip link add br0 type bridge mcast_snooping 0 group_fwd_mask 8", "ip link set br0 mtu 1700 up")
         self.hosts = {name: Host(name, disk) for name in NAMES}
         for number, (name, host) in enumerate(self.hosts.items(), 1):
-            host.sh(f"ip link add eth0 address 02:00:00:00:00:0{number} mtu 1700 type veth peer name p-{name} netns {self.switch.path}")
+            host.sh(
+                f"ip link add eth0 address 02:00:00:00:00:0{number} mtu 1700 type veth peer name p-{name} netns {self.switch.path}"
+            )
             host.sh("ip link set lo up", "ip link set eth0 up")
             self.switch.sh(f"ip link set p-{name} mtu 1700 master br0 up")
             host.macsec(devices=[self.device(number)])
@@ -47,7 +51,8 @@ class Link:
         # The image's program with the image's libraries, without changing the root: the configuration is outside.
         library = next(IMAGES[-1].glob("usr/lib/*-linux-gnu"))
         loader = next((IMAGES[-1] / "usr").glob("lib*/ld-linux-*.so.*"))
-        command = [loader, "--library-path", library, IMAGES[-1] / "usr/sbin/wpa_supplicant", "-D", "macsec_linux", "-i", "eth0", "-c", conf]
+        command = [loader, "--library-path", library, IMAGES[-1] / "usr/sbin/wpa_supplicant"]
+        command += ["-D", "macsec_linux", "-i", "eth0", "-c", conf]
         with self.hosts[name].here():
             self.running[name] = subprocess.Popen(
                 list(map(str, command)), stdout=(self.disk / f"{name}.log").open("a"), stderr=subprocess.STDOUT
@@ -74,7 +79,8 @@ class Link:
         raise AssertionError("\n".join((self.disk / f"{name}.log").read_text()[-2000:] for name in NAMES) + f"\n{told}")
 
     def all_speak(self):
-        return [ping(self.hosts[one], f"10.0.0.{other}", 3) for one in NAMES for other in (1, 2, 3) if NAMES.index(one) + 1 != other] == [3] * 6
+        pairs = [(one, number) for one in NAMES for number, other in enumerate(NAMES, 1) if one != other]
+        return [ping(self.hosts[one], f"10.0.0.{number}", 3) for one, number in pairs] == [3] * 6
 
 
 @pytest.fixture
