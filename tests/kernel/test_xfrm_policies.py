@@ -15,8 +15,8 @@ from ansible_collections.vtep.fabric.plugins.module_utils._ansible import xfrm, 
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible.run import converge
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import codec, rtnl
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import xfrm as kernel
-from ansible_collections.vtep.fabric.plugins.module_utils._model import xfrm as model
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import KernelError, MissingError, RefusedError
+from ansible_collections.vtep.fabric.plugins.module_utils._model.xfrm_read import from_entries
 from device_support import MARKS, private, sh
 from table_support import counted
 
@@ -68,7 +68,7 @@ def indices():
 
 def has_esp(*states):
     try:
-        kernel.Xfrm().check(model.from_entries(states, None).states)
+        kernel.Xfrm().check(from_entries(states, None).states)
     except MissingError:
         return False
     return True

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import codec
-from ansible_collections.vtep.fabric.plugins.module_utils._kernel import xfrm as kernel
+from ansible_collections.vtep.fabric.plugins.module_utils._kernel import xfrm_messages as kernel
 from ansible_collections.vtep.fabric.plugins.module_utils._model import xfrm as model
+from ansible_collections.vtep.fabric.plugins.module_utils._model.xfrm_lines import from_table
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,7 +75,7 @@ POLICY6 = (
 
 
 def state(line):
-    return model.from_table(line).states[0]
+    return from_table(line).states[0]
 
 
 def parts(body, size):
@@ -101,7 +102,7 @@ def test_a_state_is_what_ip_sends_but_for_the_mark(line, golden):
 
 
 def test_a_policy_is_what_ip_sends():
-    wanted = model.from_table(f"{POLICY6}\npolicy src 10.0.0.0/8 dst 0.0.0.0/0 dir fwd action block").policies
+    wanted = from_table(f"{POLICY6}\npolicy src 10.0.0.0/8 dst 0.0.0.0/0 dir fwd action block").policies
     assert kernel.policy_body(wanted[0], 0x76000001).hex() == POL.hex()
     assert kernel.policy_body(wanted[1], 0x7600000A).hex() == BLOCK.hex()
 
@@ -124,8 +125,8 @@ def dumped(line):
 @pytest.mark.parametrize("line", [STATE6, STATE4])
 def test_what_counts_on_is_no_change(line):
     data = dumped(line)
-    assert kernel._state_meets(state(line), data, 0, len(data))
-    assert kernel._state_difference(state(line), data, 0, len(data)) is None
+    assert kernel.state_meets(state(line), data, 0, len(data))
+    assert kernel.state_difference(state(line), data, 0, len(data)) is None
 
 
 @pytest.mark.parametrize(
@@ -145,14 +146,14 @@ def test_what_counts_on_is_no_change(line):
 def test_what_differs_is_a_change(old, new, how):
     data = dumped(STATE6)
     assert old in STATE6
-    assert kernel._state_difference(state(STATE6.replace(old, new, 1)), data, 0, len(data)) == how
+    assert kernel.state_difference(state(STATE6.replace(old, new, 1)), data, 0, len(data)) == how
 
 
 def test_an_attribute_that_no_state_of_ours_has_is_a_change_and_its_value_is_not_told():
     data = dumped(STATE6)
     data = codec.message(kernel.NEWSA, 2, 1, data[16:] + codec.attribute(99, b"secret12"))
-    assert kernel._state_difference(state(STATE6), data, 0, len(data)) == ""
-    found = kernel._state_found(data, 0, len(data))
+    assert kernel.state_difference(state(STATE6), data, 0, len(data)) == ""
+    found = kernel.state_found(data, 0, len(data))
     assert "other xfrma 99" in found.words and b"secret12".hex() not in found.words
 
 
@@ -161,14 +162,14 @@ def test_attributes_in_another_order_are_no_change():
     given_ = codec.attributes(data, 16 + kernel.SA_SIZE, len(data))
     body = data[16 : 16 + kernel.SA_SIZE] + b"".join(codec.attribute(kind, given_[kind]) for kind in reversed(given_))
     data = codec.message(kernel.NEWSA, 2, 1, body)
-    assert kernel._state_difference(state(STATE6), data, 0, len(data)) is None
+    assert kernel.state_difference(state(STATE6), data, 0, len(data)) is None
 
 
 def test_words_and_data_hold_no_key():
     data = dumped(STATE6)
     made = state(STATE6)
     told = kernel.state_told(data, 0, len(data))
-    found = kernel._state_found(data, 0, len(data))
+    found = kernel.state_found(data, 0, len(data))
     assert found.words == made.text()
     assert (told["oseq"], told["seq"], told["packets"], told["key_bits"], told["owned"]) == (
         9,
@@ -184,16 +185,16 @@ def test_words_and_data_hold_no_key():
 
 
 def test_a_policy_reads_as_it_was_written():
-    wanted = model.from_table(POLICY6).policies[0]
+    wanted = from_table(POLICY6).policies[0]
     data = codec.message(kernel.NEWPOLICY, 2, 1, POL + codec.attribute(kernel.POLICY_TYPE, bytes(6)))
-    assert kernel._policy_in(data, 0, len(data)) == wanted
-    assert kernel._policy_key(wanted) == kernel._policy_key_in(data, 0)
-    found = kernel._policy_found(data, 0, len(data))
+    assert kernel.policy_in(data, 0, len(data)) == wanted
+    assert kernel.policy_key(wanted) == kernel.policy_key_in(data, 0)
+    found = kernel.policy_found(data, 0, len(data))
     assert found.owned and found.words == wanted.text()
     assert found.message[56:64].hex() == "0100007601000000"
-    assert not kernel._policy_meets(wanted._replace(if_id=8), data, 0, len(data))
+    assert not kernel.policy_meets(wanted._replace(if_id=8), data, 0, len(data))
     sub = codec.message(kernel.NEWPOLICY, 2, 1, POL + codec.attribute(kernel.POLICY_TYPE, b"\1" + bytes(5)))
-    assert not kernel._policy_meets(wanted, sub, 0, len(sub))
+    assert not kernel.policy_meets(wanted, sub, 0, len(sub))
 
 
 PLAIN = "policy src 2001:db8:1::1 dst 2001:db8:2::1 dir out priority 7 tmpl proto esp reqid 7 mode transport"
@@ -213,17 +214,17 @@ PLAIN = "policy src 2001:db8:1::1 dst 2001:db8:2::1 dir out priority 7 tmpl prot
     ],
 )
 def test_what_differs_of_a_policy(there, met, how, with_type):
-    wanted, other = (model.from_table(line).policies[0] for line in (PLAIN, there))
+    wanted, other = (from_table(line).policies[0] for line in (PLAIN, there))
     tail = codec.attribute(kernel.POLICY_TYPE, bytes(6)) if with_type else b""
-    tmpl, more = kernel._policy_attributes(other)
+    tmpl, more = kernel.policy_attributes(other)
     body = kernel.policy_body(other)[: kernel.P_SIZE] + tmpl + tail + more
     data = codec.message(kernel.NEWPOLICY, 2, 1, body)
-    assert kernel._policy_meets(wanted, data, 0, len(data)) == met
-    assert kernel._policy_difference(wanted, data, 0, len(data)) == how
+    assert kernel.policy_meets(wanted, data, 0, len(data)) == met
+    assert kernel.policy_difference(wanted, data, 0, len(data)) == how
     for at in (kernel.P_END_AT + 9, kernel.P_END_AT + 10, kernel.P_END_AT + 11):  # action, flags, share
         changed = bytearray(data)
         changed[16 + at] = 1
-        assert kernel._policy_difference(wanted, bytes(changed), 0, len(changed)) == ""
+        assert kernel.policy_difference(wanted, bytes(changed), 0, len(changed)) == ""
 
 
 def test_indices_carry_the_mark_and_the_direction():
@@ -239,7 +240,7 @@ def test_indices_carry_the_mark_and_the_direction():
 @pytest.mark.parametrize("line", [STATE6, STATE4, POLICY6])
 def test_attributes_that_are_cut_short_do_not_crash(line, cut):
     policy = line is POLICY6
-    body = kernel.policy_body(model.from_table(line).policies[0]) if policy else kernel.state_body(state(line))
+    body = kernel.policy_body(from_table(line).policies[0]) if policy else kernel.state_body(state(line))
     size = kernel.P_SIZE if policy else kernel.SA_SIZE
     body = body[:size] + b"".join(
         codec.attribute(kind, value[:cut]) for kind, value in codec.attributes(body, size, len(body)).items()
@@ -260,7 +261,7 @@ def test_a_message_with_broken_bytes_does_not_crash(data):
 def read_all(body, policy):
     message = codec.message(kernel.NEWPOLICY if policy else kernel.NEWSA, 2, 1, body)
     codes = kernel.CODES[model.POLICY if policy else model.STATE]
-    row = (model.from_table(POLICY6).policies if policy else model.from_table(STATE6).states)[0]
+    row = (from_table(POLICY6).policies if policy else from_table(STATE6).states)[0]
     codes.owned(message, 0)
     codes.key_in(message, 0)
     codes.meets(row, message, 0, len(message))

@@ -3,9 +3,9 @@
 
 import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible import xfrm_keys as host_keys
-from ansible_collections.vtep.fabric.plugins.module_utils._model import xfrm as model
 from ansible_collections.vtep.fabric.plugins.module_utils._model import xfrm_keys as keys
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import InputError
+from ansible_collections.vtep.fabric.plugins.module_utils._model.xfrm_read import from_entries
 from ansible_collections.vtep.fabric.plugins.module_utils._plan.xfrm_mesh import KEY_BITS, mesh
 
 SECRET = "a secret of the fabric that has more than enough characters"
@@ -61,7 +61,7 @@ def test_everything_that_ends_say_makes_other_keys():
 
 def states(host, hosts=HOSTS, **options):
     made = mesh(hosts, host, SECRET, **options)
-    read = model.from_entries(made["states"], made["policies"])
+    read = from_entries(made["states"], made["policies"])
     return {
         (state.src, state.dst, state.spi, state.key, state.auth_key): state.shape.dir for state in read.states
     }, read

@@ -2,8 +2,9 @@
 """What the xfrm module takes, and what it refuses by name before anything is changed."""
 
 import pytest
-from ansible_collections.vtep.fabric.plugins.module_utils._model import xfrm as model
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import InputError
+from ansible_collections.vtep.fabric.plugins.module_utils._model.xfrm_lines import from_table
+from ansible_collections.vtep.fabric.plugins.module_utils._model.xfrm_read import from_entries
 
 GCM, GCM256, CBC, HMAC = (f"0x{bytes(range(1, 1 + length)).hex()}" for length in (20, 36, 16, 32))
 STATE = {
@@ -62,7 +63,7 @@ def other(number, **more):
     ],
 )
 def test_a_state_in_words(given, text):
-    made = model.from_entries([given], None).states[0]
+    made = from_entries([given], None).states[0]
     assert text in made.text()
     assert given["key"][2:] not in made.text() + repr(made)
 
@@ -118,7 +119,7 @@ def test_a_state_in_words(given, text):
 )
 def test_a_bad_state_is_refused_by_name(more, fault):
     with pytest.raises(InputError) as caught:
-        model.from_entries([other(9), {**STATE, **more}], None, read_key=lambda path: "a b c")
+        from_entries([other(9), {**STATE, **more}], None, read_key=lambda path: "a b c")
     assert any(one.startswith("states row 2: ") and fault in one for one in caught.value.faults), caught.value.faults
     assert not any(secret[2:] in str(caught.value) for secret in (GCM, CBC, HMAC))
 
@@ -149,13 +150,13 @@ def test_a_bad_state_is_refused_by_name(more, fault):
 )
 def test_a_bad_policy_is_refused_by_name(more, fault):
     with pytest.raises(InputError) as caught:
-        model.from_entries(None, [{**POLICY, **more}])
+        from_entries(None, [{**POLICY, **more}])
     assert any(one.startswith("policies row 1: ") and fault in one for one in caught.value.faults), caught.value.faults
 
 
 def test_all_faults_at_once():
     with pytest.raises(InputError) as caught:
-        model.from_entries([{**STATE, "spi": "7", "mode": "x"}, {}], [{"dir": "x"}, POLICY, POLICY])
+        from_entries([{**STATE, "spi": "7", "mode": "x"}, {}], [{"dir": "x"}, POLICY, POLICY])
     told = "; ".join(caught.value.faults)
     for part in (
         "states row 1: mode", "states row 1: spi", "states row 2: src: missing", "states row 2: dst: missing", "policies row 1: dir",
@@ -176,12 +177,12 @@ def test_all_faults_at_once():
 )
 def test_states_that_stand_in_one_anothers_way(first, second, fault):
     with pytest.raises(InputError, match="states row 2: ") as caught:
-        model.from_entries([other(1, **first), other(2, spi="5001", **second)], None)
+        from_entries([other(1, **first), other(2, spi="5001", **second)], None)
     assert fault in str(caught.value)
 
 
 def test_marks_keep_states_apart():
-    made = model.from_entries([other(1, mark="5/0xff"), other(2, spi="5001", mark="6/0xff")], None)
+    made = from_entries([other(1, mark="5/0xff"), other(2, spi="5001", mark="6/0xff")], None)
     assert len({state.place() for state in made.states}) == 2
 
 
@@ -189,14 +190,14 @@ def test_a_key_belongs_to_one_state():
     with pytest.raises(
         InputError, match="states row 2: key: it is that of states row 1; each state of aes-gcm needs a key of its own"
     ):
-        model.from_entries([STATE, {**STATE, "spi": "0x1002"}], None)
+        from_entries([STATE, {**STATE, "spi": "0x1002"}], None)
     cbc = {**STATE, "algorithm": "aes-cbc-sha256", "key": CBC, "auth_key": HMAC}
-    model.from_entries([cbc, {**cbc, "spi": "0x1002"}], None)
+    from_entries([cbc, {**cbc, "spi": "0x1002"}], None)
 
 
 def test_what_comes_from_this_host_does_not_come_in():
     with pytest.raises(InputError, match="states row 2: dir: src 2001:db8:1::1 is this host's own"):
-        model.from_entries([other(1), other(2, dir="in")], None)
+        from_entries([other(1), other(2, dir="in")], None)
 
 
 def test_lines_say_the_same_as_entries():
@@ -234,7 +235,7 @@ def test_lines_say_the_same_as_entries():
         },
         {"dir": "fwd", "src": "10.0.0.0/8", "action": "block"},
     ]  # fmt: skip
-    assert model.from_table(lines, read_key=lambda path: f"{GCM256}\n") == model.from_entries(
+    assert from_table(lines, read_key=lambda path: f"{GCM256}\n") == from_entries(
         entries, policies, read_key=lambda path: GCM256
     )
 
@@ -276,7 +277,7 @@ def test_a_bad_line_is_refused_by_name(line, fault):
         raise ValueError("no such file")
 
     with pytest.raises(InputError) as caught:
-        model.from_table(f"# comment\n{line}\n", read_key=read_key)
+        from_table(f"# comment\n{line}\n", read_key=read_key)
     assert any(one.startswith("src line 2: ") and fault in one for one in caught.value.faults), caught.value.faults
     assert GCM[2:] not in str(caught.value)
 
@@ -312,8 +313,8 @@ def test_lines_are_read_alike_in_both_ways():
         ]
         return "\n".join([*lines, *(policy_line(i, gap=gap, spi=hex(4096 + i)) for i in range(1, 5))])
 
-    assert model.from_table(text("")) == model.from_table(text(" "))
-    assert len(model.from_table(text("")).rows()) == 15
+    assert from_table(text("")) == from_table(text(" "))
+    assert len(from_table(text("")).rows()) == 15
 
 
 @pytest.mark.parametrize(
@@ -339,15 +340,15 @@ def test_lines_are_read_alike_in_both_ways():
 def test_a_bad_line_among_good_ones_is_refused_by_name(second, fault):
     good = [line(1), line(3, sel=False), policy_line(1)]
     with pytest.raises(InputError) as caught:
-        model.from_table("\n".join([*good, second]))
+        from_table("\n".join([*good, second]))
     assert any(one.startswith("src line 4: ") and fault in one for one in caught.value.faults), caught.value.faults
 
 
 def test_what_is_to_be_absent_needs_no_key():
-    made = model.from_entries(
+    made = from_entries(
         [{"src": "::1", "dst": "::2", "spi": 256, "mark": "1"}], [{"dir": "in", "src": "::1"}], absent=True
     )
     assert made.states[0].place() == (bytes(15) + b"\2", 256, (1, 0xFFFFFFFF))
-    assert model.from_table("state src ::1 dst ::2 spi 256 mark 1", absent=True).states == made.states
+    assert from_table("state src ::1 dst ::2 spi 256 mark 1", absent=True).states == made.states
     with pytest.raises(InputError, match="spi: 7 is reserved"):
-        model.from_entries([{"src": "::1", "dst": "::2", "spi": 7}], None, absent=True)
+        from_entries([{"src": "::1", "dst": "::2", "spi": 7}], None, absent=True)

@@ -4,6 +4,7 @@
 import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._model import xfrm as model
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import RefusedError
+from ansible_collections.vtep.fabric.plugins.module_utils._model.xfrm_read import from_entries
 from ansible_collections.vtep.fabric.plugins.module_utils._plan.xfrm import plan
 
 OURS, PEER = "2001:db8:1::1", "2001:db8:2::1"
@@ -35,13 +36,11 @@ def steps(made):
     return told
 
 
-ROWS = model.from_entries(
+ROWS = from_entries(
     [state("out", 0x1000), state("in", 0x2000), state("out", 0x3000), state("in", 0x4000)],
     [policy("in"), policy("out"), policy("fwd")],
 )
-OLD = model.from_entries(
-    [state("out", 0x500), state("in", 0x600)], [policy("in", dst="::/0"), policy("out", dst="::/0")]
-)
+OLD = from_entries([state("out", 0x500), state("in", 0x600)], [policy("in", dst="::/0"), policy("out", dst="::/0")])
 
 
 def test_the_order_keeps_traffic_going():
@@ -117,7 +116,7 @@ def test_a_key_that_another_state_has_is_refused_for_output():
 def test_what_comes_in_and_what_is_random_may_come_again():
     used = {ROWS.states[1].digest()}
     assert plan(ROWS, model.Seen(missing=[1]), used=used).new_keys() == []
-    cbc = model.from_entries(
+    cbc = from_entries(
         [state("out", 0x1000, algorithm="aes-cbc-sha256", key="0x" + "12" * 16, auth_key="0x" + "34" * 32)], None
     )
     assert plan(cbc, model.Seen(missing=[0]), used={cbc.states[0].digest()}).new_keys() == []

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
-from .._kernel.xfrm import Xfrm, selector_told
+from .._kernel.xfrm import Xfrm
+from .._kernel.xfrm_messages import selector_told
 from .._model import xfrm as model
 from .._model.errors import InputError, KernelError
+from .._model.xfrm_lines import from_table
+from .._model.xfrm_read import from_entries
 from .._plan import xfrm as planner
 from . import xfrm_keys
 from .run import Resource
@@ -149,12 +152,12 @@ def _with(how):
 
 def _wanted(params, absent):
     if params["src"] is None:
-        return model.from_entries(params["states"], params["policies"], absent, xfrm_keys.private_text)
+        return from_entries(params["states"], params["policies"], absent, xfrm_keys.private_text)
     try:
         text = xfrm_keys.private_text(params["src"])
     except ValueError as error:
         raise InputError(f"src: {error}") from None
-    return model.from_table(text, absent, xfrm_keys.private_text)
+    return from_table(text, absent, xfrm_keys.private_text)
 
 
 def read_info(params):
