@@ -46,8 +46,8 @@ def counted(where, frame, packet_type=socket.PACKET_OUTGOING):
     ("where", "clear", "encrypted"),
     [
         ("inside", {"vxlan"}, {"vxlan-macsec"}),
-        ("underlay", {"vxlan", "vxlan-macsec", "vxlan-eapol"}, {"macsec"}),
-        ("esp", {"vxlan", "vxlan-macsec", "vxlan-eapol"}, {"esp"}),
+        ("underlay", {"vxlan", "vxlan-macsec"}, {"macsec"}),
+        ("esp", {"vxlan", "vxlan-macsec"}, {"esp"}),
     ],
 )
 def test_what_counts_as_in_clear(where, clear, encrypted):
@@ -314,6 +314,22 @@ def test_a_rogue_that_was_not_sent_or_did_not_arrive_is_not_run_and_says_so(proo
     found = judged(plans, answers)
     assert (of(found, False), of(found, None)) == ([], ["s2 a rogue's VXLAN let in"])
     assert "s2: a rogue's VXLAN let in: none has arrived" in "\n".join(verify.table(found))
+
+
+def test_what_arrives_in_clear_beside_an_esp_tunnel_is_not_run_and_says_so():
+    plans, endpoints = compiled(
+        {"mode": "ipsec", "ipsec_mode": "static", "ipsec_esp_mode": "tunnel", "ipsec_secret": "5e" * 32}
+    )
+    request = verify.node_request(plans["s1"], plans, endpoints, MARKER)["encryption"]
+    assert request["tunnel"] is True
+    tunnel = encryption.Seen(request)
+    for packet_type in (socket.PACKET_HOST, socket.PACKET_OUTGOING):
+        tunnel.underlay("eth0", MACS + ipv6(17, CLEAR) + bytes.fromhex(MARKER), packet_type)
+    assert tunnel.counts["decrypted"] == 1
+    assert tunnel.counts["clear"] == tunnel.counts["marker"] == {"sent": 1, "received": 0}
+    answers = {"s1": {"encryption": seen("esp", "s1", "s2")}}
+    found = verify_encryption.host_checks("s1", plans["s1"], endpoints, answers)
+    assert of(found, None) == ["s1 VXLAN in clear received"]
 
 
 def test_a_host_whose_capture_told_nothing_is_a_failure(proof):

@@ -67,7 +67,7 @@ FRAMES = [
     ("vxlan", ipv4(17, udp(4789, vxlan(SECTAG["readable"] + PING)))),
     ("vxlan-macsec", ipv4(17, udp(4789, vxlan(SECTAG["encrypted"] + bytes(60))))),
     ("vxlan-macsec", ipv6(17, udp(4789, vxlan(SECTAG["encrypted, no SCI"] + bytes(60))))),
-    ("vxlan-eapol", ipv6(17, udp(4789, vxlan(b"\x88\x8e" + bytes(60))))),
+    ("vxlan", ipv6(17, udp(4789, vxlan(b"\x88\x8e" + bytes(60))))),
     ("macsec", SECTAG["encrypted"] + bytes(90)),
     ("macsec", SECTAG["encrypted, no SCI"] + bytes(90)),
     ("macsec", b"\x81\x00\x00\x07" + SECTAG["encrypted"] + bytes(90)),

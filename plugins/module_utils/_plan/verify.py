@@ -89,7 +89,7 @@ def checks(plans, endpoints, answers, frames):
                 found.append(agent_check(name, plan, plans, endpoints, answer))
         elif "registrations" in plan["expect"]:
             found.append(registration_check(name, plan, answer["registrations"]))
-        found += frame_checks(name, plan, answer["copies"]["sent"], endpoints)
+        found += counted(frame_checks(name, plan, answer["copies"]["sent"], endpoints), answers, [name])
         found += verify_encryption.host_checks(name, plan, endpoints, answers)
     for endpoint in endpoints:
         name = endpoint["name"]
@@ -327,7 +327,8 @@ def copy_checks(endpoint, plans, answers, frames):
                 way, seen, expected = "sent", copies["sent"].get(key), frames * each
             else:
                 way, seen, expected = "received", copies["received"].get(key), frames if each else 0
-            yield check(f"{said} copies {way} for {endpoint['name']}", name, expected, seen, seen == expected)
+            one = check(f"{said} copies {way} for {endpoint['name']}", name, expected, seen, seen == expected)
+            yield from counted([one], answers, [name])
 
 
 def service_copy_checks(endpoint, plans, answers, frames):
@@ -339,7 +340,14 @@ def service_copy_checks(endpoint, plans, answers, frames):
     for kind, said in (("broadcast", "broadcast"), ("unknown", "unknown-unicast")):
         sent = [answers[name]["copies"]["sent"].get(f"{kind}/{endpoint['vni']}/{endpoint['mac']}") for name in nodes]
         seen = None if None in sent else sum(sent)
-        yield check(f"{said} copies sent for {endpoint['name']}", ", ".join(nodes), expected, seen, seen == expected)
+        one = check(f"{said} copies sent for {endpoint['name']}", ", ".join(nodes), expected, seen, seen == expected)
+        yield from counted([one], answers, nodes)
+
+
+def counted(found, answers, hosts):
+    """Checks of what hosts have counted; not run where one of them could not."""
+    why = [answers[host]["copies"]["uncounted"] for host in hosts if "uncounted" in answers[host]["copies"]]
+    return [{**one, "seen": "not counted", "ok": None, "detail": why} for one in found] if why else found
 
 
 def bare(address):

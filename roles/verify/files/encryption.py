@@ -29,7 +29,7 @@ DRAIN = 1.0  # seconds at most for what is left when the capture is to end
 SAMPLES = 10
 
 VLANS = (0x8100, 0x88A8)  # IEEE 802.1Q
-IPV4, IPV6, MACSEC, EAPOL, OWN = 0x0800, 0x86DD, 0x88E5, 0x888E, 0x88B5
+IPV4, IPV6, MACSEC, OWN = 0x0800, 0x86DD, 0x88E5, 0x88B5
 UDP, ESP = 17, 50
 EXTENSIONS = (0, 43, 60)  # of IPv6: hop-by-hop options, routing, destination options (RFC 8200, section 4)
 FRAGMENT = 44
@@ -77,7 +77,7 @@ def transport(frame, kind, at):
 def look(frame, dstports):
     """(what a frame of the underlay is, words about it): macsec, esp, vxlan with what is in it, or other.
 
-    vxlan-macsec holds a frame that MACsec has encrypted, vxlan-eapol one of the agreement on its keys, vxlan anything else.
+    vxlan-macsec holds a frame that MACsec has encrypted, vxlan anything else.
     """
     try:
         kind, at = ethertype(frame)
@@ -99,28 +99,30 @@ def look(frame, dstports):
             (carried, _at) = ethertype(inner)
             vni = int.from_bytes(frame[at + 12 : at + 15], "big")
             words = f"{ipaddress.ip_address(src)} > {ipaddress.ip_address(dst)} UDP {dport} VNI {vni} EtherType {carried:#06x}"
-            return {MACSEC: "vxlan-macsec", EAPOL: "vxlan-eapol"}.get(carried, "vxlan"), words
+            return "vxlan-macsec" if carried == MACSEC else "vxlan", words
     except (IndexError, struct.error):  # too short for what it says it is
         pass
     return "other", ""
 
 
-# By what a fabric encrypts: what has to be there, and what may be beside it. Other VXLAN must not be.
-RIGHT = {"inside": ("vxlan-macsec", ("vxlan-eapol",)), "underlay": ("macsec", ()), "esp": ("esp", ())}
+# By what a fabric encrypts: what has to be there. Other VXLAN must not be.
+RIGHT = {"inside": "vxlan-macsec", "underlay": "macsec", "esp": "esp"}
 
 
 class Seen:
     """Counts of what came by."""
 
     def __init__(self, request):
-        self.right, self.others = RIGHT[request["where"]]
+        self.right = RIGHT[request["where"]]
         self.dstports = request["dstports"]
+        # The kernel hands what came out of an ESP tunnel to the interface once more.
+        self.tunnel = request.get("tunnel", False)
         self.marker, self.rogue = (bytes.fromhex(request[key]) for key in ("marker", "rogue_marker"))
         ways = ("sent", "received")
         self.counts = {
             "packets": dict.fromkeys(ways, 0), "clear": dict.fromkeys(ways, 0), "encrypted": dict.fromkeys(ways, 0),
             "marker": dict.fromkeys(ways, 0), "arrived": {"own": 0, "spoofed": 0}, "forwarded": {"own": 0, "spoofed": 0},
-            "samples": [],
+            "decrypted": 0, "samples": [],
         }  # fmt: skip
 
     def underlay(self, dev, frame, packet_type):
@@ -131,9 +133,12 @@ class Seen:
             self.counts["arrived"][rogue] += packet_type == socket.PACKET_HOST
             return
         kind, words = look(frame, self.dstports)
+        if self.tunnel and way == "received" and kind.startswith("vxlan"):
+            self.counts["decrypted"] += 1
+            return
         if kind == self.right:
             self.counts["encrypted"][way] += 1
-        elif kind.startswith("vxlan") and kind not in self.others:
+        elif kind.startswith("vxlan"):
             self.counts["clear"][way] += 1
             self.sample(f"{dev}: {way} in clear: {words}")
         if self.marker in frame:
