@@ -208,7 +208,7 @@ def seen(where, me, other):
     local, remote = PLANS[me]["local"], PLANS[other]["local"]
     if where == "esp":
         statistics = {
-            "xfrm": {"XfrmInStateProtoError": 3, "XfrmInNoStates": 1, "XfrmInTmplMismatch": 0},
+            "xfrm": {"XfrmInStateProtoError": 3, "XfrmInNoStates": 1, "XfrmInTmplMismatch": 0, "XfrmInPolBlock": 2},
             "states": [[remote, local, "0xc0000001", 3], [local, remote, "0xc0000002", 0]],
         }
     else:
@@ -434,7 +434,8 @@ def test_esp_names_the_pair_and_the_cause():
     [
         ("XfrmInStateProtoError", "a wrong key"),
         ("XfrmInNoStates", "sends with keys that it has not"),
-        ("XfrmInTmplMismatch", "sends in clear"),
+        ("XfrmInTmplMismatch", "in clear"),
+        ("XfrmInPolBlock", "in clear"),
     ],
 )
 def test_counters_of_a_host_are_told_as_such(counter, words):
@@ -445,8 +446,8 @@ def test_counters_of_a_host_are_told_as_such(counter, words):
 def test_charon_is_heard_about_the_pair_or_about_nobody():
     answers, log = esp_answers(), "tried 1 shared key for '2001:db8:1::1' - '2001:db8:2::1', but MAC mismatched"
     answers["s1"]["encryption"]["after"]["journal"] = [log, "received AUTHENTICATION_FAILED notify error"]
-    plans = {**plans_of("esp"), "s3": {**plans_of("esp")["s1"], "host": "s3", "local": "2001:db8:3::1"}}
-    answers["s2"]["encryption"]["after"]["journal"] = ["no trusted ECDSA public key found for '2001:db8:3::1'"]
+    plans = {**plans_of("esp"), "s3": {**plans_of("esp")["s1"], "host": "s3", "local": "2001:db8:1::12"}}
+    answers["s2"]["encryption"]["after"]["journal"] = ["no trusted ECDSA public key found for '2001:db8:1::12'"]
     [found] = verify_encryption.key_checks(plans, ENDPOINTS, answers)
     assert found["detail"] == [f"s1's log: {log}", "s1's log: received AUTHENTICATION_FAILED notify error"]
 

@@ -6,6 +6,8 @@ A check whose `ok` is None was not run, and its detail tells why.
 
 from __future__ import annotations
 
+import re
+
 from .._model import overhead
 
 SECONDS = 900  # that a capture lives when nobody ends it
@@ -294,11 +296,10 @@ XFRM = {
     "XfrmInNoStates": (
         "{receiver} has no association for {n} packets (XfrmInNoStates): {sender}, or another one, sends with keys that it has not"
     ),
-    "XfrmInTmplMismatch": (
-        "{n} packets came to {receiver} otherwise than its policies ask for (XfrmInTmplMismatch): {sender}, or another one, "
-        "sends in clear"
-    ),
 }
+# A packet that is not encrypted: by a policy that demands an association, and by one that lets nothing in.
+UNENCRYPTED = ("XfrmInTmplMismatch", "XfrmInPolBlock")
+IN_CLEAR = "{n} packets that should be encrypted came to {receiver} in clear ({counters}), from {sender} or another one"
 
 
 def esp_signs(plans, receiver, sender, seen, before, after):
@@ -314,15 +315,18 @@ def esp_signs(plans, receiver, sender, seen, before, after):
         found.append(
             f"{receiver} and {sender} have different keys: {n} packets of {sender} did not verify at {receiver}"
         )
-    rogues = sum(seen["arrived"].values())
+    grown = {name: total - before["xfrm"].get(name, 0) for name, total in after["xfrm"].items()}
     for counter, meaning in XFRM.items():
         # Which ones of the host's packets did not verify is told above.
-        n = after["xfrm"].get(counter, 0) - before["xfrm"].get(counter, 0)
-        n -= rogues if counter == "XfrmInTmplMismatch" else 0
-        if n > 0 and not (found and counter == "XfrmInStateProtoError"):
-            found.append(meaning.format(receiver=receiver, sender=sender, n=n))
+        if grown.get(counter, 0) > 0 and not (found and counter == "XfrmInStateProtoError"):
+            found.append(meaning.format(receiver=receiver, sender=sender, n=grown[counter]))
+    n = sum(grown.get(counter, 0) for counter in UNENCRYPTED) - sum(seen["arrived"].values())
+    if n > 0:
+        counters = ", ".join(counter for counter in UNENCRYPTED if grown.get(counter, 0))
+        found.append(IN_CLEAR.format(receiver=receiver, sender=sender, n=n, counters=counters))
     addresses = {plan["local"] for plan in plans.values() if plan.get("local")} - {local}
     for line in seen["after"]["journal"]:
-        if remote in line or not any(address in line for address in addresses):
+        told = {word.strip(".") for word in re.findall("[0-9A-Fa-f:.]+", line)}
+        if remote in told or not told & addresses:
             found.append(f"{receiver}'s log: {line}")
     return found
