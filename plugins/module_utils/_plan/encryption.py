@@ -7,7 +7,7 @@ from . import ipsec
 
 # The modes that roles set up. A mode that is not here is refused before the first change; whoever adds its role adds it here,
 # and nowhere else.
-AVAILABLE = ("none", "macsec", "macsec-mka", "ipsec")
+AVAILABLE = ("none", "macsec", "ipsec")
 
 PROXIES = ("unicast-static-nd", "unicast-static-rsc", "unicast-dynamic-nd")  # the VXLAN device reads ARP and ND
 
