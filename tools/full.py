@@ -9,8 +9,9 @@
 
 With --if-lacking, any of these is done only where the machine's own kernel lacks something, and else a command runs as it is.
 
-The guest's kernel, with its modules, is that of Debian's testing. Whatever the guest writes is in its memory and goes with it,
-except what it writes in the checkout. Nothing of it appears among the machine's devices; it has no network.
+The kernel is user-mode Linux of Debian's testing; FULL_KERNEL=source builds one from its source, see image(). What the guest
+writes is in its memory and goes with it, except what it writes in the checkout. Nothing of it appears among the machine's devices;
+it has no network.
 FULL_GUEST names another guest than `full`; FULL_MEMORY is what a new one may take at most, 4G if not given.
 """
 
@@ -38,28 +39,45 @@ sys.path[:0] = [str(TOP / "collections"), str(TOP / "roles" / "lab" / "files")]
 from full_guest import PORT, READY, frame, read_frame  # noqa: E402
 from lab import LabError, build_image, image_path  # noqa: E402
 
-# In testing Debian keeps the only user-mode Linux that is quick (seccomp=, Linux 6.16). Only unpacked: nothing of it runs but the kernel.
-IMAGE = {
-    "suite": "forky",
-    "packages": ["base-files", "user-mode-linux"],
-    # A suite in development may be mirrored with an index that is past its date.
-    "options": [
-        "--variant=extract",
-        '--extract-hook=ln -s uml/modules "$1/usr/lib/modules" && mkdir -p "$1/dev" "$1/mnt" "$1/proc"',
-        '--aptopt=Acquire::Check-Valid-Until "false"',
-    ],
-    "hooks": [],
-}
 # What a kernel must have to be called full, in the words of module host_info.
 FULL = ("bridge_vlan_filtering", "dummy", "esp4", "esp6", "macsec", "vlan", "vrf", "vxlan", "xfrm")
 STATE = Path("/run/vtep-fabric-full")
-BOOT_SECONDS = 60
+BOOT_SECONDS = 120
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 class FullError(Exception):
     """What ends the program with a message."""
+
+
+def image():
+    """What lab.py builds a guest's kernel by. User-mode Linux is quick from 6.16 on (seccomp=), which is in Debian's testing.
+
+    Debian's package has one processor and no nftables but for bridges. FULL_KERNEL=source takes source and compiler instead: several
+    processors, and what full-kernel.config lists.
+    """
+    if os.environ.get("FULL_KERNEL") != "source":
+        return {
+            "suite": "forky",
+            "packages": ["base-files", "user-mode-linux"],
+            # A suite in development may be mirrored with an index that is past its date.
+            "options": [
+                "--variant=extract",
+                '--extract-hook=ln -s uml/modules "$1/usr/lib/modules" && mkdir -p "$1/dev" "$1/mnt" "$1/proc"',
+                '--aptopt=Acquire::Check-Valid-Until "false"',
+            ],
+            "hooks": [],
+        }
+    config, script = ((TOP / "tools" / name).read_text() for name in ("full-kernel.config", "full-kernel"))
+    compiler = ["bc", "bison", "flex", "gcc", "libc6-dev", "make", "python3-minimal", "xz-utils"]
+    return {
+        "suite": "forky",
+        "packages": ["linux-source", *compiler],
+        "options": ['--aptopt=Acquire::Check-Valid-Until "false"'],
+        # The texts themselves, so that the image has another name when they change, and the same one in another checkout.
+        "hooks": [f"cat >\"$1/usr/src/full-kernel.config\" <<'END'\n{config}END\n", script],
+    }
 
 
 def lacking():
@@ -70,18 +88,20 @@ def lacking():
     return missing(facts(), FULL)
 
 
-def boot_script(image, memory):
+def boot_script(root, memory):
     """The shell script that is a guest, in mount, network and process namespaces of its own."""
-    # Testing's programs want testing's libc, hence the other root, with the machine's in it. That is read-only but for the checkout.
-    stage, host = f"{image}/mnt", f"{image}/mnt/host"
+    # The kernel is a program that wants testing's libc, hence the other root, with the machine's in it, read-only but for the checkout.
+    program = "/usr/bin/linux" if os.environ.get("FULL_KERNEL") == "source" else "/usr/bin/linux.uml"
+    stage, host = f"{root}/mnt", f"{root}/mnt/host"
     kernel = [
         # Its memory is a file in /dev/shm unless one of these says otherwise.
         *("env", "-u", "TMPDIR", "-u", "TMP", "-u", "TEMP"),
-        *("chroot", str(image), "/usr/bin/linux.uml", "seccomp=on", f"mem={memory}"),
+        *("chroot", str(root), program, "seccomp=on", f"mem={memory}", f"ncpus={os.cpu_count()}"),
         *("root=/dev/root", "rootfstype=hostfs", "rootflags=/mnt/host", "ro", f"init={TOP}/tools/full-init"),
         *("uml_dir=/mnt/", "umid=guest", "con=null", "con0=null,fd:1", "quiet"),
-        "vec0:transport=tap,ifname=full,depth=128,gro=1",
-        *("host=/mnt/host", f"image={image}", f"checkout={TOP}"),
+        # By a raw socket: with several processors this kernel cannot do with a tap.
+        "vec0:transport=raw,ifname=inside,depth=64,gro=1",
+        *("host=/mnt/host", f"image={root}", f"checkout={TOP}"),
     ]
     lines = [
         ["mount", "-t", "tmpfs", "stage", stage],
@@ -89,11 +109,12 @@ def boot_script(image, memory):
         ["mount", "--rbind", "/", host],
         ["mount", "-o", "remount,bind,ro", host],
         ["mount", "--bind", str(TOP), f"{host}{TOP}"],
-        ["mount", "--rbind", "/dev", f"{image}/dev"],
-        ["mount", "-t", "proc", "proc", f"{image}/proc"],
-        ["ip", "tuntap", "add", "mode", "tap", "full"],
-        ["ip", "addr", "add", "169.254.0.1/30", "dev", "full"],
-        ["ip", "link", "set", "full", "up"],
+        ["mount", "--rbind", "/dev", f"{root}/dev"],
+        ["mount", "-t", "proc", "proc", f"{root}/proc"],
+        ["ip", "link", "add", "outside", "type", "veth", "peer", "name", "inside"],
+        ["ip", "addr", "add", "169.254.0.1/30", "dev", "outside"],
+        ["ip", "link", "set", "outside", "up"],
+        ["ip", "link", "set", "inside", "up"],
         kernel,
     ]
     return "\n".join(["set -e", *map(shlex.join, lines), ""])
@@ -101,8 +122,8 @@ def boot_script(image, memory):
 
 def start(console, outlives, pass_fds=()):
     """Start a guest whose console is a file; its process."""
-    build_image(IMAGE)
-    script = boot_script(image_path(IMAGE), os.environ.get("FULL_MEMORY", "4G"))
+    build_image(image())
+    script = boot_script(image_path(image()), os.environ.get("FULL_MEMORY", "4G"))
     # Process 1 of the PID namespace ends with unshare, and all of the guest with it.
     command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", script]
     if not outlives:
@@ -118,7 +139,7 @@ def wait_ready(runs, console):
         if READY in said:
             return
         if not runs() or time.monotonic() > limit:
-            tail = "\n".join(said.splitlines()[-25:])
+            tail = "\n".join(said.splitlines()[-40:])
             raise FullError(f"the guest did not boot, the last that it said is:\n{tail}")
         time.sleep(0.02)
 
@@ -281,14 +302,14 @@ def main():
         if os.geteuid():
             raise FullError("only root can run guests: their namespaces need it")
         if given.lacking:
-            sys.exit("\n".join(lacking()))
+            sys.exit("\n".join(lacking()) or 0)
         if given.if_lacking and not lacking():
             if given.command:
                 os.execvp(given.command[0], given.command)  # noqa: S606
             return
         guest = Guest(os.environ.get("FULL_GUEST", "full"))
         if given.image:
-            build_image(IMAGE)
+            build_image(image())
         elif given.up:
             guest.up()
         elif given.down:
