@@ -6,26 +6,36 @@ HOST    ?= s1
 ARGS    ?=
 # Where the variants unicast-dynamic-* keep the endpoints: file, or etcd on a host of its own.
 REGISTRY ?= file
+# none, macsec, ..., with the variants that go with it.
+ENCRYPTION ?=
+# What the lab's hosts run on: host, the machine's own kernel, or full, one that has MACsec, IPsec and all else, in a guest unless
+# the machine's own has them.
+KERNEL  ?= $(if $(filter-out none,$(ENCRYPTION)),full,host)
 # Beside the lab's own inventory, what the variant needs.
 WITH    ?= $(if $(filter vxfld-%,$(VARIANT)),lab-vxfld) $(if $(filter etcd,$(REGISTRY)),lab-registry)
 
 RUN  = tools/run
 VARS = -e lab_prefix=$(PREFIX) -e lab_suite=$(SUITE)
-PLAY = $(RUN) ansible-playbook $(addprefix -i inventories/,lab $(WITH)) $(VARS) $(ARGS)
+FULL = $(if $(filter full,$(KERNEL)),FULL_GUEST=$(PREFIX) tools/full --if-lacking)
+ON   = $(or $(FULL),$(RUN))
+PLAY = $(ON) ansible-playbook $(addprefix -i inventories/,lab $(WITH)) $(VARS) $(if $(ENCRYPTION),-e encryption=$(ENCRYPTION)) $(ARGS)
 
-.PHONY: help lab lab-down shell deploy verify teardown images test test-all unit lint sanity molecule bench docs build clean
+.PHONY: help lab lab-down shell deploy verify teardown images test test-all test-full unit lint sanity molecule bench docs build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-lab: ## build the lab, deploy VARIANT and prove it with packets (VARIANT=, REGISTRY=file|etcd, SUITE=trixie|bookworm|forky, PREFIX=)
+lab: ## build the lab, deploy VARIANT and prove it with packets (VARIANT=, ENCRYPTION=, KERNEL=host|full, REGISTRY=file|etcd, SUITE=trixie|bookworm|forky, PREFIX=)
+	$(if $(FULL),$(RUN) ansible localhost -m include_role -a 'name=vtep.fabric.lab tasks_from=image' $(VARS))
+	$(if $(FULL),$(FULL) --up)
 	$(PLAY) playbooks/lab_up.yml site.yml playbooks/verify.yml -e variant=$(VARIANT)
 
 lab-down: ## take the lab down and leave nothing of it
 	$(PLAY) playbooks/lab_down.yml
+	$(if $(FULL),$(FULL) --down)
 
 shell: ## a root shell on a lab host (HOST=s1)
-	$(RUN) python roles/lab/files/lab.py shell $(PREFIX) $(HOST)
+	$(ON) python roles/lab/files/lab.py shell $(PREFIX) $(HOST)
 
 deploy: ## deploy VARIANT on the running lab
 	$(PLAY) site.yml -e variant=$(VARIANT)
@@ -42,8 +52,12 @@ test: lint images ## everything that CI runs
 test-all: lint images ## the same, with the ways from every variant to every other one
 	TEST_ALL=1 $(RUN) python tools/test.py
 
-images: ## the lab images of all suites, about a minute each unless they are cached
+test-full: images ## the tests that need MACsec, IPsec and the rest, on a full kernel
+	tools/full --if-lacking pytest --timeout=600 tests/full
+
+images: ## the lab images of all suites and the full kernel, a minute or more each unless they are cached
 	$(RUN) ansible-playbook playbooks/lab_images.yml
+	tools/full --if-lacking --image || echo 'NOTHING WILL BE TESTED ON A FULL KERNEL. The error before this line says why.'
 
 unit: images ## unit, kernel and lab tests (as root), after make images
 	$(RUN) pytest

@@ -32,6 +32,11 @@ options:
     description: The host to compile for, a member of group C(vteps), C(service_nodes) or C(registry).
     type: str
     required: true
+  encryption:
+    description:
+      - How the fabric encrypts, V(none), V(macsec), V(macsec-mka), V(ipsec) or V(ipsec-opportunistic). Without it, or empty, it is
+        C(mode) of C(fabric_encryption).
+    type: str
 seealso:
   - plugin: vtep.fabric.validate
     plugin_type: filter
@@ -219,8 +224,8 @@ from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile a
 from ansible_collections.vtep.fabric.plugins.plugin_utils import inventory
 
 
-def compile_host(hostvars, groups, variant, host):
-    words, hosts, service_hosts, registry_hosts, unread = inventory.read(hostvars, groups)
+def compile_host(hostvars, groups, variant, host, encryption=None):
+    words, hosts, service_hosts, registry_hosts, unread = inventory.read(hostvars, groups, encryption)
     variant, host = inventory.plain(variant), inventory.plain(host)
     fabric, faults = plan.read(words, hosts, variant, unread, service_hosts, registry_hosts)
     if not faults and host not in (*hosts, *service_hosts, *registry_hosts):

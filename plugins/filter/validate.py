@@ -33,6 +33,11 @@ options:
     description: How many faults to return, followed by a line that counts the rest. V(0) returns all of them.
     type: int
     default: 100
+  encryption:
+    description:
+      - How the fabric encrypts, V(none), V(macsec), V(macsec-mka), V(ipsec) or V(ipsec-opportunistic). Without it, or empty, it is
+        C(mode) of C(fabric_encryption).
+    type: str
 seealso:
   - plugin: vtep.fabric.compile
     plugin_type: filter
@@ -66,8 +71,8 @@ from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile a
 from ansible_collections.vtep.fabric.plugins.plugin_utils import inventory
 
 
-def validate(hostvars, groups, variant, limit=plan.SHOWN_FAULTS):
-    words, hosts, service_hosts, registry_hosts, unread = inventory.read(hostvars, groups)
+def validate(hostvars, groups, variant, limit=plan.SHOWN_FAULTS, encryption=None):
+    words, hosts, service_hosts, registry_hosts, unread = inventory.read(hostvars, groups, encryption)
     _fabric, faults = plan.read(words, hosts, inventory.plain(variant), unread, service_hosts, registry_hosts)
     return plan.bounded(faults, limit)
 

@@ -9,7 +9,7 @@ name: verify_report
 version_added: "0.1.0"
 short_description: What the answers to a proof of the fabric mean
 description:
-  - Judges what the scripts of the role C(vtep.fabric.verify) answered, which the variables C(verify_node) and
+  - Judges what the scripts of the role C(vtep.fabric.verify) answered, which the variables C(verify_node), C(verify_encryption) and
     C(verify_endpoint) of each host hold.
 positional: _input, groups, frames
 options:
@@ -40,13 +40,18 @@ _value:
   type: dict
   contains:
     ok:
-      description: Whether every check passed.
+      description: Whether no check failed.
       type: bool
     variant:
       description: The variant that was proven.
       type: str
+    encryption:
+      description: How the fabric that was proven encrypts, V(none) where it does not.
+      type: str
     checks:
-      description: Each check with its kind, host, what was expected, what was seen, whether that is right, and details.
+      description: >-
+        Each check with its kind, host, what was expected, what was seen, whether that is right, and details. C(ok) is null for a check
+        that was not run, and the details tell why.
       type: list
       elements: dict
     failed:
@@ -59,7 +64,7 @@ _value:
       elements: str
 """
 
-from ansible_collections.vtep.fabric.plugins.module_utils._plan import verify
+from ansible_collections.vtep.fabric.plugins.module_utils._plan import verify, verify_encryption
 from ansible_collections.vtep.fabric.plugins.plugin_utils import proof
 
 
@@ -67,10 +72,11 @@ def verify_report(hostvars, groups, frames=20):
     plans, endpoints = proof.read(hostvars, groups)
     checks = verify.checks(plans, endpoints, proof.answers(hostvars, groups), frames)
     return {
-        "ok": all(check["ok"] for check in checks),
+        "ok": all(check["ok"] is not False for check in checks),
         "variant": next(iter(plans.values()))["variant"],
+        "encryption": verify_encryption.picked(plans),
         "checks": checks,
-        "failed": verify.table([check for check in checks if not check["ok"]]),
+        "failed": verify.table([check for check in checks if check["ok"] is False]),
         "table": verify.table(checks),
     }
 

@@ -13,7 +13,7 @@ description:
     to ping. For an endpoint, whom to ping and how large a full frame is. The role C(vtep.fabric.verify) hands it to its scripts.
   - Every host of the groups C(vteps), C(service_nodes) and C(registry) must have the fact C(preflight_plan) of the role
     C(vtep.fabric.preflight).
-positional: _input, groups, host, frames, wait
+positional: _input, groups, host, frames, wait, marker
 options:
   _input:
     description: The variables of all hosts, C(hostvars).
@@ -35,6 +35,12 @@ options:
     description: Seconds that the first ping of a pair may take.
     type: int
     default: 10
+  marker:
+    description:
+      - What pings and counted frames carry where the fabric encrypts, and what captures look for. 16 bytes as hexadecimal digits, random.
+      - It must be given where the fabric encrypts.
+    type: str
+    default: ""
 author: The vtep.fabric maintainers (@vtep-fabric)
 """
 
@@ -52,18 +58,24 @@ _value:
   type: dict
 """
 
+import re
+
 from ansible.errors import AnsibleFilterError
-from ansible_collections.vtep.fabric.plugins.module_utils._plan import verify
+from ansible_collections.vtep.fabric.plugins.module_utils._plan import verify, verify_encryption
 from ansible_collections.vtep.fabric.plugins.plugin_utils import proof
 
 
-def verify_request(hostvars, groups, host, frames=20, wait=10):
+def verify_request(hostvars, groups, host, frames=20, wait=10, marker=""):
     plans, endpoints = proof.read(hostvars, groups)
+    if verify_encryption.anywhere(plans) and not re.fullmatch("[0-9a-f]{32}", marker):
+        raise AnsibleFilterError(
+            "marker: is not 32 hexadecimal digits in lower case; the fabric encrypts, and its proof takes random ones"
+        )
     if host in plans:
-        return verify.node_request(plans[host], plans, endpoints)
+        return verify.node_request(plans[host], plans, endpoints, marker)
     for endpoint in endpoints:
         if endpoint["name"] == host:
-            return verify.endpoint_request(endpoint, endpoints, plans, frames, wait)
+            return verify.endpoint_request(endpoint, endpoints, plans, frames, wait, marker)
     raise AnsibleFilterError(
         f"{host}: is in none of the groups {', '.join(proof.KINDS)}, and not the name of one of fabric_endpoints"
     )

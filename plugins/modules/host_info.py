@@ -33,6 +33,8 @@ options:
       - bridge
       - bridge_vlan_filtering
       - dummy
+      - esp4
+      - esp6
       - force_forwarding
       - frr
       - ip6_mroute
@@ -51,6 +53,7 @@ options:
       - vrf
       - vxlan
       - writable
+      - xfrm
 extends_documentation_fragment: vtep.fabric.info_attributes
 author: The vtep.fabric maintainers (@vtep-fabric)
 """
@@ -84,6 +87,12 @@ features:
     dummy:
       description: Dummy devices (CONFIG_DUMMY).
       type: bool
+    esp4:
+      description: IPsec ESP over IPv4, with AES-GCM (CONFIG_INET_ESP, CONFIG_CRYPTO_GCM).
+      type: bool
+    esp6:
+      description: IPsec ESP over IPv6, with AES-GCM (CONFIG_INET6_ESP, CONFIG_CRYPTO_GCM).
+      type: bool
     force_forwarding:
       description: IPv6 forwarding of single devices (net.ipv6.conf.all.force_forwarding, Linux 6.17).
       type: bool
@@ -116,6 +125,9 @@ features:
       type: bool
     vxlan:
       description: VXLAN devices (CONFIG_VXLAN).
+      type: bool
+    xfrm:
+      description: IPsec states and policies (CONFIG_XFRM_USER).
       type: bool
 interfaces:
   description: All network devices, by name.
@@ -214,11 +226,12 @@ frr:
 installed:
   description: >-
     What shows that roles of this collection have been at work on the host, the paths of files by the role's name: V(agent),
-    V(registry), V(underlay) and V(vxfld).
+    V(ipsec), V(registry), V(underlay) and V(vxfld).
   returned: success
   type: dict
   sample:
     agent: []
+    ipsec: []
     registry: []
     underlay: [/var/lib/vtep.fabric/ospfv3.json]
     vxfld: []

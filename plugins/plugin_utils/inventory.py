@@ -9,20 +9,21 @@ from pathlib import Path
 
 from ..module_utils._model import registry_node, service_node, vtep
 from ..module_utils._model.errors import FabricError, InputError, MissingError
-from ..module_utils._model.fabric import FABRIC_WORDS
+from ..module_utils._model.fabric import FABRIC_WORDS, SECRET_WORDS
 from ..module_utils._model.reading import Unreadable, shown
 
 
-def read(hostvars, groups):
+def read(hostvars, groups, encryption=None):
     """(fabric-wide words, {VTEP: its words}, {service node: its words}, {host of the registry: its words}, faults), as plain
     data. Raises nothing.
 
-    The fabric-wide words are those of the VTEPs.
+    The fabric-wide words are those of the VTEPs. encryption: the mode that was picked for this run, one word more.
     """
     faults = []
     vteps = variables(hostvars, groups, "vteps", faults)
     words = {word: same_on_all(hostvars, vteps, word, faults) for word in FABRIC_WORDS}
     words["fabric_endpoints"] = resolved(words["fabric_endpoints"])
+    words["encryption"] = plain(encryption)
     service_nodes = variables(hostvars, groups, "service_nodes", faults)
     registry = variables(hostvars, groups, "registry", faults)
     return (
@@ -89,10 +90,10 @@ def same_on_all(hostvars, variables, word, faults):
         elif isinstance(found, Unreadable):
             faults.append(f"{host}: {word}: {found.reason}")
         elif found != first[1] and not isinstance(first[1], Unreadable):
-            faults.append(
-                f"{host}: {word}: {shown(found)} differs from {shown(first[1])} on {first[0]}; "
-                "write it once, into group_vars of vteps"
-            )
+            differs = f"{shown(found)} differs from {shown(first[1])} on {first[0]}"
+            if word in SECRET_WORDS:
+                differs = f"differs from that on {first[0]} (the values are not shown)"
+            faults.append(f"{host}: {word}: {differs}; write it once, into group_vars of vteps")
     return first and first[1]
 
 

@@ -20,16 +20,20 @@ import json
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import host
 print(json.dumps(host.{function}()))
 """
-# What `ip link add` must be given for the kernel to make one.
+AES_GCM = f"'rfc4106(gcm(aes))' 0x{'00' * 20} 128"
+# What `ip` must be given for the kernel to make one.
 COMPLETE = {
     "bridge": "link add x type bridge",
     "bridge_vlan_filtering": "link add x type bridge vlan_filtering 1",
     "dummy": "link add x type dummy",
+    "esp4": f"xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 256 mode transport aead {AES_GCM}",
+    "esp6": f"xfrm state add src 2001:db8::1 dst 2001:db8::2 proto esp spi 256 mode transport aead {AES_GCM}",
     "macsec": "link add link base x type macsec",
     "veth": "link add x type veth peer name y",
     "vlan": "link add link base x type vlan id 7",
     "vrf": "link add x type vrf table 7",
     "vxlan": "link add x type vxlan id 7 dstport 4789",
+    "xfrm": "xfrm state",
     "lwtunnel": "route add 192.0.2.1 encap ip id 7 dst 192.0.2.2 dev base",
 }
 

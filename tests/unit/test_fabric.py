@@ -4,8 +4,7 @@
 import copy
 
 import pytest
-from ansible_collections.vtep.fabric.plugins.module_utils._model import fabric as model
-from ansible_collections.vtep.fabric.plugins.module_utils._model import vxlan
+from ansible_collections.vtep.fabric.plugins.module_utils._model import overhead, vxlan
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile as plan
 
 MULTICAST, FLOOD = "multicast", "unicast-static-flood"
@@ -490,7 +489,7 @@ def test_family(given, without, family):
 
 
 def test_overhead_is_what_the_vxlan_module_has():
-    assert vxlan.HEADER == model.OVERHEAD
+    assert vxlan.HEADER == overhead.VXLAN
 
 
 def test_mtu_over_ipv4_needs_20_less():

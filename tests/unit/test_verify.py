@@ -151,6 +151,17 @@ def test_a_silent_vtep_is_a_failure(answers):
     assert "s2 answer" in failed(answers)
 
 
+def test_what_a_host_cannot_count_is_not_run_and_says_why(answers):
+    answers["s1"]["copies"] = {"sent": {}, "received": {}, "uncounted": "kernel has no nftables"}
+    found = verify.checks(PLANS, ENDPOINTS, answers, 20)
+    assert failed(answers) == [f"{c['host']} {c['check']}" for c in found if c["ok"] is None]
+    assert {c["host"] for c in found if c["ok"] is None} == {"s1"}
+    assert sum("copies" in c["check"] for c in found if c["host"] == "s1") == len(failed(answers)) == 4
+    lines = verify.table(found)
+    assert "s1: broadcast copies sent for h1: kernel has no nftables" in lines
+    assert lines[-1] == f"{len(found) - 4} of {len(found)} checks passed, 4 not run"
+
+
 @pytest.mark.parametrize(
     ("state", "ok"),
     [

@@ -48,6 +48,7 @@ INSTALLED = {
         (RECORDS, "given.json"),
     ),
     "registry": ((Path("/etc/systemd/system"), "vtep-registry.service*"), (Path("/etc/vtep.fabric"), "registry-ca")),
+    "ipsec": ((RECORDS, "ipsec.json"), (Path("/etc/vtep.fabric"), "ipsec-ca")),
 }
 CAP_NET_ADMIN = 12  # <linux/capability.h>
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .._model import link as model
-from .._model import values, vnis, vxlan
+from .._model import macsec, values, vnis, vxlan
 from .._model.errors import KernelError, MissingError, VerifyError
 from . import codec, pyroute, vnifilter
 
@@ -25,7 +25,7 @@ RTEXT_FILTER_SKIP_STATS = 8
 IFA_F_PERMANENT = 0x80
 RT_SCOPE_LINK = 253
 
-TABLES = {**model.KINDS, **vxlan.KINDS}
+TABLES = {**model.KINDS, **vxlan.KINDS, **macsec.KINDS}
 # pyroute2's name of the type that carries a form
 ATOMS = {
     "bool": "uint8",
@@ -45,6 +45,8 @@ ATOMS = {
     "ports": "port_range",
     "tos": "uint8",
     "bits": "be64",
+    "sci": "be64",
+    "cipher": "uint64",
 }
 ETHERTYPES = {"802.1q": 0x8100, "802.1ad": 0x88A8}
 EMPTY = "_EMPTY"  # see _nla_map
@@ -300,6 +302,9 @@ def _name(index):
 
 def _explained(error, kind, wanted):
     """What the kernel says of a device that it cannot make, with what to do about it."""
+    if error.errno == errno.EOPNOTSUPP and wanted.get("offload", "off") != "off":
+        text = f"{error.text}: {wanted['dev']} cannot do MACsec in its hardware (offload: {wanted['offload']})"
+        return KernelError(error.what, error.errno, text)
     if error.errno == errno.EOPNOTSUPP and error.text in ("Unknown device type", os.strerror(errno.EOPNOTSUPP)):
         return MissingError(*model.lacking(kind))
     if error.errno == errno.EEXIST and kind == "vxlan" and "VNI" in error.text:
@@ -388,6 +393,8 @@ _ENCODE = {
     "ports": _encode_ports,
     "tos": lambda attribute, value: 1 if value == "inherit" else value,
     "bits": lambda attribute, value: int(value, 16),
+    "sci": lambda attribute, value: int(value, 16),
+    "cipher": lambda attribute, value: macsec.CIPHERS[value].number,
 }
 
 
@@ -407,6 +414,10 @@ def _decode(attribute, value, names):
         return "inherit" if value == 1 else value
     if form == "bits":
         return f"0x{value:016x}"
+    if form == "sci":
+        return f"{value:016x}"
+    if form == "cipher":
+        return macsec.CIPHER_WORDS.get(value, hex(value))
     if form == "ip":
         return values.address(value)
     return value
@@ -435,6 +446,10 @@ def _found(message, names, addresses):
         has["veth.peer"] = beside
     if kind == "vlan":
         has["vlan.dev"] = beside or ""
+    if kind == "macsec":
+        has["dev"] = beside or ""
+        has["port"] = int(has["sci"][-4:], 16)
+        has.setdefault("window", 0)  # told with replay protection only
     if kind == "vxlan":
         _complete_vxlan(has)
     lower = has.get("dev", "") if kind == "vxlan" else "" if kind == "veth" else beside or ""

@@ -19,7 +19,7 @@ from .rtnl import Rtnl
 
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 KINDS = ("bridge", "dummy", "macsec", "veth", "vlan", "vrf", "vxlan")
-TRIED = (*KINDS, "bridge_vlan_filtering", "lwtunnel", "nftables")
+TRIED = (*KINDS, "bridge_vlan_filtering", "esp4", "esp6", "lwtunnel", "nftables", "xfrm")
 
 RTM_NEWLINK, RTM_GETLINK, RTM_NEWROUTE = 16, 18, 24  # <linux/rtnetlink.h>
 IFLA_IFNAME, IFLA_LINKINFO, IFLA_INFO_KIND, IFLA_INFO_DATA = 3, 18, 1, 2  # <linux/if_link.h>
@@ -27,6 +27,7 @@ IFLA_BR_VLAN_DEFAULT_PVID = 39
 RTA_DST, RTA_ENCAP_TYPE, RTA_ENCAP, LWTUNNEL_ENCAP_IP = 1, 21, 22, 2  # <linux/rtnetlink.h>, <linux/lwtunnel.h>
 NFNL_BATCH_BEGIN, NFNL_BATCH_END, NFT_NEWTABLE = 0x10, 0x11, 10 << 8  # <linux/netfilter/nfnetlink.h>, nf_tables.h
 NETLINK_NETFILTER, NFPROTO_INET, NFPROTO_ARP, NFTA_TABLE_NAME = 12, 1, 3, 1
+NETLINK_XFRM, XFRM_MSG_NEWSA, XFRMA_ALG_AEAD = 6, 0x10, 18  # <linux/netlink.h>, <linux/xfrm.h>
 
 
 def features():
@@ -73,6 +74,8 @@ def _try_all():
     found["bridge_vlan_filtering"] = found["bridge"] and _has_vlan_filtering(rtnl)
     found["lwtunnel"] = has_lwtunnel(rtnl)
     found["nftables"] = all(map(_has_nftables, (NFPROTO_INET, NFPROTO_ARP)))
+    found["xfrm"] = _has_xfrm()
+    found["esp4"], found["esp6"] = (found["xfrm"] and _has_esp(family) for family in (socket.AF_INET, socket.AF_INET6))
     return found
 
 
@@ -142,5 +145,28 @@ def _has_nftables(family):
             + codec.message(NFT_NEWTABLE, asking | codec.NLM_F_ACK | codec.NLM_F_CREATE, 2, table)
             + codec.message(NFNL_BATCH_END, asking, 3, subsystem)
         )
+        data = sock.recv(1 << 16)
+    return not any(codec.error(data, start, end, flags)[0] for _kind, flags, _seq, start, end in codec.messages(data))
+
+
+def _has_xfrm():
+    try:
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_XFRM).close()
+    except OSError:
+        return False
+    return True
+
+
+def _has_esp(family):
+    """A state of ESP in transport mode with AES-GCM can be made. It goes with the namespace."""
+    packed = socket.inet_pton(family, "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1").ljust(16, b"\0")
+    # struct xfrm_usersa_info: a selector of 56 bytes for all; xfrm_id; the source; limits, counters and numbers, all 0; the
+    # family; transport mode and no flags, 0.
+    state = struct.pack("=56x 16s3sBB3x 16s 116x H10x", packed, b"\0\1\0", 1, socket.IPPROTO_ESP, packed, family)
+    # struct xfrm_algo_aead: the name, the lengths of key and checksum in bits, the key, 16 bytes and 4 of salt (RFC 4106)
+    algorithm = struct.pack("=64sII20x", b"rfc4106(gcm(aes))", 160, 128)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_XFRM) as sock:
+        flags = codec.NLM_F_REQUEST | codec.NLM_F_ACK | codec.NLM_F_CREATE | codec.NLM_F_EXCL
+        sock.send(codec.message(XFRM_MSG_NEWSA, flags, 1, state + codec.attribute(XFRMA_ALG_AEAD, algorithm)))
         data = sock.recv(1 << 16)
     return not any(codec.error(data, start, end, flags)[0] for _kind, flags, _seq, start, end in codec.messages(data))

@@ -40,11 +40,11 @@ def grow(made, room):
 
 class Rtnl:
     """One socket. `words`: ask for the kernel's words on errors; without, replies are smaller and carry the request.
-    `requests`: errors carry both.
+    `requests`: errors carry both. `protocol`: another netlink family than that of routing.
     """
 
-    def __init__(self, words=True, requests=False):
-        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    def __init__(self, words=True, requests=False, protocol=socket.NETLINK_ROUTE):
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
         try:
             self.socket.bind((0, 0))
             grow(self.socket, RECEIVE_BUFFER)

@@ -6,11 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from . import endpoint, reading, registry, registry_node, segment, service_node, vtep
+from . import encryption, endpoint, overhead, reading, registry, registry_node, segment, service_node, values, vtep
 from .link import OWNER, is_owned
-
-# Bytes that VXLAN adds to an IP packet of the overlay: outer IP, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348, section 5).
-OVERHEAD = {4: 50, 6: 70}
 
 FABRIC_WORDS = (
     "fabric_segments",
@@ -18,7 +15,9 @@ FABRIC_WORDS = (
     "fabric_underlay_family",
     "fabric_service_address",
     "fabric_registry",
+    "fabric_encryption",
 )
+SECRET_WORDS = ("fabric_encryption",)  # no fault quotes their values
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,12 @@ class Fabric:
     registry_hosts: tuple  # names of all of group registry, sound or not
     registry_nodes: dict  # host -> RegistryNode, in the inventory's order
     lists_endpoints: bool  # whether there is a list of endpoints, empty or not
+    encryption: encryption.Encryption | None  # None where it is faulty
+
+    @property
+    def stack(self):
+        """What lies between an endpoint's packet and the underlay's links."""
+        return overhead.Stack(self.family, self.encryption)
 
     def local(self, node):
         """The address that a VTEP sends from and is reached at; of a service node, its own."""
@@ -78,8 +83,9 @@ class Fabric:
 def read(words, hosts, service_hosts, registry_hosts, faults):
     """The Fabric of the inventory's words, sound when no fault was added.
 
-    words: the fabric-wide ones; hosts, service_hosts, registry_hosts: {host: its words} for all of groups vteps, service_nodes
-    and registry. A part with a fault is left out, and checks that would only repeat its fault are left out with it.
+    words: the fabric-wide ones, and `encryption`, the mode that was picked for this run; hosts, service_hosts, registry_hosts:
+    {host: its words} for all of groups vteps, service_nodes and registry. A part with a fault is left out, and checks that
+    would only repeat its fault are left out with it.
     """
     before = len(faults.found)
     segments, vnis = segment.read(words.get("fabric_segments"), hosts, faults)
@@ -110,7 +116,9 @@ def read(words, hosts, service_hosts, registry_hosts, faults):
         registry_hosts=tuple(registry_hosts),
         registry_nodes=registry_nodes,
         lists_endpoints=words.get("fabric_endpoints") is not None,
+        encryption=encryption.read(words.get("fabric_encryption"), words.get("encryption"), faults),
     )
+    check_ipv6(fabric, faults)
     for one in (*sound.values(), *service_nodes.values(), *registry_nodes.values()):
         check_devices(fabric, one, faults)
         check_mtu(fabric, one, fabric.segments_of(one), faults)
@@ -306,19 +314,11 @@ def lower_devices(one):
 
 def check_mtu(fabric, one, segments, faults):
     """A full-size frame of the segments must fit into the underlay, whose routers do not fragment it (RFC 7348, 4.3)."""
-    overhead = OVERHEAD[fabric.family]
     largest = max(segments, key=lambda segment: segment.mtu, default=None)
-    for link in one.underlay if largest else ():
+    for link in one.underlay if largest and fabric.encryption else ():
         has = link.mtu or known_mtu(one, link.dev)
-        need = largest.mtu + overhead
-        if has is not None and has < need:
-            faults.add(
-                one.host,
-                one.word("underlay_interfaces"),
-                f"{link.dev} has MTU {has}, and VNI {largest.vni} with MTU {largest.mtu} needs {need} (VXLAN over "
-                f"IPv{fabric.family} adds {overhead}); write {{dev: {link.dev}, mtu: {need}}}, or set the segment's mtu "
-                f"to {has - overhead} at most",
-            )
+        if has is not None and has < overhead.needed(fabric.stack, largest.mtu):
+            faults.add(one.host, one.word("underlay_interfaces"), too_small(fabric, link.dev, has, largest, segments))
     mtus = {segment.vni: segment.mtu for segment in fabric.segments}
     for port in one.ports:
         has, need = known_mtu(one, port.dev), mtus.get(port.vni)
@@ -329,6 +329,45 @@ def check_mtu(fabric, one, segments, faults):
                 f"{port.dev} has MTU {has}, and VNI {port.vni} has MTU {need}; raise that of {port.dev} to {need}, or set "
                 f"the segment's mtu to {has} at most",
             )
+
+
+def too_small(fabric, dev, has, largest, segments):
+    need, vxlan = overhead.needed(fabric.stack, largest.mtu), overhead.VXLAN[fabric.family]
+    adds = f"VXLAN over IPv{fabric.family} adds {vxlan}"
+    if fabric.encryption.words:
+        adds += f", {fabric.encryption.words} {need - largest.mtu - vxlan} more"
+    fixes = [f"write {{dev: {dev}, mtu: {need}}}"] if need <= overhead.MAX else []
+    fits = overhead.largest(fabric.stack, has)
+    if fits >= (overhead.IPV6_MIN if any(ipv6_in(fabric, segment) for segment in segments) else overhead.IPV4_MIN):
+        fixes.append(f"set the segment's mtu to {fits} at most")
+    return f"{dev} has MTU {has}, and VNI {largest.vni} with MTU {largest.mtu} needs {need} ({adds}); " + ", or ".join(
+        fixes or ["take a smaller mtu for the segment and a larger one for the underlay"]
+    )
+
+
+def check_ipv6(fabric, faults):
+    for each in fabric.segments:
+        who = ipv6_in(fabric, each) if each.mtu < overhead.IPV6_MIN else None
+        if who:
+            faults.add(
+                "fabric",
+                f"fabric_segments: VNI {each.vni}: mtu",
+                f"{each.mtu} is below {overhead.IPV6_MIN}, the least that IPv6 needs (RFC 8200, section 5), and {who}; "
+                f"raise it to {overhead.IPV6_MIN} at least",
+            )
+
+
+def ipv6_in(fabric, segment):
+    """What tells that a segment carries IPv6, in words, or None."""
+    for one in fabric.members(segment):
+        for address in one.addresses:
+            if values.family(address) == 6:
+                return f"endpoint {one.name or one.mac} has {address}"
+    for router in segment.routers:
+        for network in router.networks:
+            if network.version == 6:
+                return f"a gateway has {network}"
+    return None
 
 
 def known_mtu(one, dev):

@@ -138,7 +138,14 @@ VLAN = (
 VETH = (Attribute("veth.peer", "VETH_INFO_PEER", 1, "peer", "data", live=False, reported=False),)
 
 KINDS = {"dummy": (), "bridge": BRIDGE, "vlan": VLAN, "veth": VETH}
-FEATURES = {"dummy": "DUMMY", "bridge": "BRIDGE", "vlan": "VLAN_8021Q", "veth": "VETH", "vxlan": "VXLAN"}
+FEATURES = {
+    "dummy": "DUMMY",
+    "bridge": "BRIDGE",
+    "vlan": "VLAN_8021Q",
+    "veth": "VETH",
+    "vxlan": "VXLAN",
+    "macsec": "MACsec",
+}
 
 
 def _number(attribute, value):
@@ -210,6 +217,14 @@ def _bits(attribute, value):
     return f"0x{values.integer(value, 0, 2**64 - 1):016x}"
 
 
+def _sci(attribute, value):
+    """A secure channel identifier (IEEE 802.1AE, 7.1.2): a MAC address and a port, as `ip macsec` writes it."""
+    text = str(value).strip().lower()
+    if not re.fullmatch(r"[0-9a-f]{16}", text) or text == "0" * 16:
+        raise ValueError(f"{value!r} is not an SCI; write 16 hexadecimal digits, MAC address and port, in quotes")
+    return text
+
+
 # form: (normal form of a user's value, the argument's type in Ansible)
 FORMS = {
     "bool": (_switched, "bool"),
@@ -233,6 +248,8 @@ FORMS = {
     "tos": (_tos, "str"),
     "bits": (_bits, "str"),
     "vnis": (_vnis, "list"),
+    "sci": (_sci, "str"),
+    "cipher": (_word, "str"),
 }
 
 
@@ -272,7 +289,7 @@ def unknown(kernel, attribute, value):
 
 def lacking(kind):
     """(what, fix) of a MissingError for a kind of device that the kernel cannot make."""
-    return f"kernel has no {FEATURES[kind]}", f"CONFIG_{FEATURES[kind]}"
+    return f"kernel has no {FEATURES[kind]}", f"CONFIG_{FEATURES[kind].upper()}"
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ class Underlay:
     mtu: int | None = None
     network: str | None = None
     cost: int | None = None
+    # Of the device that the underlay runs on: this one, or the one of MACsec on it. None: left as they are.
+    addresses: tuple | None = None
 
 
 @dataclass(frozen=True)
@@ -134,4 +136,13 @@ def read_underlay(words):
         mtu=words.get("mtu", reading.whole(68, 65535)),
         network=words.get("network", reading.choice(*routing.NETWORKS)),
         cost=words.get("cost", reading.whole(1, 65535)),
+        addresses=words.get("addresses", link_addresses),
     )
+
+
+def link_addresses(value):
+    if not isinstance(value, list):
+        raise ValueError(
+            f"{reading.shown(value)} is not a list of addresses with prefix lengths, such as [169.254.1.1/24]"
+        )
+    return tuple(values.interface(reading.text(one)) for one in value)

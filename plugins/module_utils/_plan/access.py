@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from .._model import secured
+
 # Every flag that one of the variants or the restricted mode sets, so that leaving it puts the flag back.
 PORT = {
     "learning": True,
@@ -30,6 +32,7 @@ def compile_vtep(fabric, vtep):
             *(segment.bridge for segment in segments),
             *(port.name for port in ports),
             *(segment.vxlan for segment in segments),
+            *(secured.device(segment.vxlan) for segment in segments if fabric.encryption.macsec == "inside"),
         ],
         "routed": [],
         "fdb": {"dev": [port.name for port in ports], "table": "".join(line + "\n" for line in sorted(table))},

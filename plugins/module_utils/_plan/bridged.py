@@ -34,13 +34,13 @@ def vxlan(fabric, segment, vtep, settings):
     common = overlay.vxlan(fabric, segment, vtep)
     if "remote" in settings:  # the module takes one of the two
         del common["group"]
-    return {
-        **common,
-        "id": segment.vni,
-        "master": segment.bridge,
-        "port": access.vxlan_port(segment),
-        **settings,
-    }
+    # With MACsec on it, that is the bridge's port, and the kernel hands what comes in to one of the two only.
+    place = (
+        {"master": ""}
+        if fabric.encryption.macsec == "inside"
+        else {"master": segment.bridge, "port": access.vxlan_port(segment)}
+    )
+    return {**common, "id": segment.vni, **place, **settings}
 
 
 def flood_rows(fabric, segment, vtep):

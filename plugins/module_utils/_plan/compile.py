@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from .._model import fabric as model
+from .._model import secured
 from .._model.reading import Faults, shown
-from . import agent, underlay
+from . import agent, encryption, ipsec, macsec_fabric, underlay
 from .variants import VARIANTS
 
 SHOWN_FAULTS = 100  # in one report; more than these nobody reads, and a table of 100 000 rows can have as many
@@ -25,6 +26,8 @@ def read(words, hosts, variant, faults=(), service_hosts=None, registry_hosts=No
     fabric = model.read(words, hosts, service_hosts or {}, registry_hosts or {}, found)
     if known:
         VARIANTS[variant].check(fabric, found)
+        encryption.check(fabric, variant, found)
+        macsec_fabric.check(fabric, routed(fabric, variant), found)
     return fabric, found.found
 
 
@@ -35,7 +38,7 @@ def compile_host(fabric, variant, host):
     if host in fabric.registry_nodes:
         return compile_registry_node(fabric, variant, fabric.registry_nodes[host])
     vtep = fabric.vteps[host]
-    links = underlay.compile_node(vtep, routed(fabric, variant))
+    links = links_of(fabric, variant, vtep)
     parts = VARIANTS[variant].compile_vtep(fabric, vtep)
     # The access role removes what it does not name, so it names what the underlay made.
     parts["access"]["links"] += [{"name": link["name"]} for link in links["links"] if link.get("type")]
@@ -48,6 +51,8 @@ def compile_host(fabric, variant, host):
         "underlay": links,
         "vxfld": None,
         "agent": None,
+        **macsec(fabric, variant, vtep),
+        **ipsec.section(fabric, vtep),
         **parts,
     }
 
@@ -61,7 +66,8 @@ def compile_service_node(fabric, variant, node):
         **plan,
         "local": fabric.local(node),
         "vnis": [segment.vni for segment in fabric.segments],
-        "underlay": underlay.compile_node(node, routed(fabric, variant)),
+        "underlay": links_of(fabric, variant, node),
+        **macsec(fabric, variant, node),
         **VARIANTS[variant].compile_service_node(fabric, node),
     }
 
@@ -74,10 +80,27 @@ def compile_registry_node(fabric, variant, node):
     return {
         **plan,
         "local": fabric.local(node),
-        "underlay": underlay.compile_node(node, routed(fabric, variant)),
+        "underlay": links_of(fabric, variant, node),
+        **macsec(fabric, variant, node),
         "registry": agent.compile_registry_node(fabric, node),
         "expect": {"broadcast_copies": {}},
     }
+
+
+def links_of(fabric, variant, node):
+    """The section `underlay`."""
+    carrier = secured.device if fabric.encryption.macsec == "underlay" else None
+    return underlay.compile_node(node, routed(fabric, variant), carrier, macsec_fabric.former(fabric, node)[0])
+
+
+def macsec(fabric, variant, node):
+    """The section `macsec`, and `macsec_former`, the devices that take no part any more. Each where there is something to say."""
+    section = macsec_fabric.compile_node(fabric, node, routed(fabric, variant))
+    links, others = macsec_fabric.former(fabric, node)
+    found = {"macsec": section if section and section["devices"] else None}
+    absent = [[{"name": name, "state": "absent"} for name in names] for names in (links, others)]
+    found["macsec_former"] = {"links": absent[0], "segments": absent[1]} if links or others else None
+    return {name: part for name, part in found.items() if part}
 
 
 def routed(fabric, variant):
@@ -95,7 +118,7 @@ def served(variant):
 
 def asked(fabric, variant):
     """Whether agents ask the hosts of group registry."""
-    return variant.startswith("unicast-dynamic-") and fabric.registry.has_members
+    return variant.startswith("unicast-dynamic-") and fabric.registry is not None and fabric.registry.has_members
 
 
 def bounded(faults, limit=SHOWN_FAULTS):

@@ -10,6 +10,8 @@ FEATURES = {
     "bridge": ("bridges", "CONFIG_BRIDGE"),
     "bridge_vlan_filtering": ("VLAN-aware bridges", "CONFIG_BRIDGE_VLAN_FILTERING"),
     "dummy": ("dummy devices", "CONFIG_DUMMY"),
+    "esp4": ("IPsec ESP over IPv4 with AES-GCM", "CONFIG_INET_ESP and CONFIG_CRYPTO_GCM"),
+    "esp6": ("IPsec ESP over IPv6 with AES-GCM", "CONFIG_INET6_ESP and CONFIG_CRYPTO_GCM"),
     "force_forwarding": ("IPv6 forwarding of single devices", "Linux 6.17 (net.ipv6.conf.all.force_forwarding)"),
     "ip_mroute": ("IPv4 multicast routing", "CONFIG_IP_MROUTE"),
     "ip6_mroute": ("IPv6 multicast routing", "CONFIG_IPV6_MROUTE"),
@@ -24,6 +26,7 @@ FEATURES = {
     "vlan": ("VLAN devices", "CONFIG_VLAN_8021Q"),
     "vrf": ("VRF", "CONFIG_NET_VRF"),
     "vxlan": ("VXLAN", "CONFIG_VXLAN"),
+    "xfrm": ("IPsec states and policies", "CONFIG_XFRM_USER"),
 }
 # Word: (programs, what a person calls them, Debian's package)
 PROGRAMS = {

@@ -76,6 +76,7 @@ class Kind:
     """What a module's kinds of device have of their own. vxlan overrides what differs."""
 
     tables = model.KINDS
+    made_with = ("mtu", "address")  # attributes of any device that go into the request that makes one
     marks_members = True  # whether ports that are put into a bridge of ours get a mark, and lose it with their place
 
     def table(self, kind):
@@ -104,6 +105,10 @@ class Kind:
         """The options among the changes that a device which exists cannot take."""
         table = self.table(found.kind)
         return [option for option in changes if option in table and not table[option].live]
+
+    def lost(self, found):
+        """What of the kind's own goes with a device that is made anew, in words."""
+        return []
 
     def live(self, device, found, changes):
         """(operations, notes) for a live change of what is the kind's own."""
@@ -307,7 +312,7 @@ class _Planner:
             raise RefusedError("; ".join(refused))
 
     def _lost(self, found):
-        lost = []
+        lost = self.kind.lost(found)
         rows = self.count_rows(found.index)
         if rows:
             lost.append(f"{rows} FDB rows")
@@ -474,7 +479,7 @@ class _Planner:
             if found and wanted.get("up") is False:
                 attributes.append(Set(name, kind, {"up": False}))
             if found is None and kind and not self._comes_with_peer(device, own, made):
-                first = {option: link.pop(option) for option in ("mtu", "address") if option in link}
+                first = {option: link.pop(option) for option in self.kind.made_with if option in link}
                 create.append(Create(name, kind, {**own, **first}))
                 if "alias" in link:  # at once: a run that breaks off must not leave a device without the mark
                     create.append(Set(name, kind, {"alias": link.pop("alias")}))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from .._model import overhead
 from . import access
 
 
@@ -42,7 +43,7 @@ def vxlan(fabric, segment, vtep):
         "dstport": segment.dstport,
         "ttl": segment.ttl,
         "tos": segment.tos,
-        "mtu": segment.mtu,
+        "mtu": overhead.device_mtu(fabric.encryption, segment.mtu),
         "alias": segment.alias,
         "addrgenmode": "none",
         "up": True,

@@ -6,15 +6,17 @@ The key of OSPF's authentication is not in a plan, which anybody may print; role
 
 from __future__ import annotations
 
+from .._model import secured
+
 LENGTH = {4: 32, 6: 128}
 
 
-def compile_node(node, others):
-    """others: the hosts whose loopbacks it waits for, itself among them."""
-    return {
-        "links": [loopback(node), *(link(one) for one in node.underlay)],
-        "ospfv3": ospf(node, keyless(node.ospf.authentication)) if 6 in node.addresses else None,
-        "ospfv2": ospf(node, md5(keyless(node.ospf.authentication))) if 4 in node.addresses else None,
+def compile_node(node, others, carrier=None, former=()):
+    """others: the hosts whose loopbacks it waits for, itself among them. carrier(interface): the device on it that the underlay
+    runs on instead, if any. former: devices that the host has and that the underlay may run on until now."""
+    plan = {
+        "links": [loopback(node), *(link(one, below=carrier is not None) for one in node.underlay)],
+        **routing(node, node.underlay, carrier or bare),
         "loopbacks": {
             str(family): {
                 prefix(family, one.addresses[family]): one.host
@@ -24,6 +26,37 @@ def compile_node(node, others):
             }
             for family in (6, 4)
         },
+    }
+    if carrier:
+        plan["carriers"] = [
+            given(name=carrier(one.dev), addresses=None if one.addresses is None else list(one.addresses), up=True)
+            for one in node.underlay
+        ]
+        plan["leaving"] = leaving(node, bare)
+    elif former:
+        plan["leaving"] = leaving(node, secured.device, former)
+    return plan
+
+
+def bare(dev):
+    return dev
+
+
+def routing(node, links, name):
+    authentication = keyless(node.ospf.authentication)
+    return {
+        "ospfv3": ospf(node, links, name, authentication) if 6 in node.addresses else None,
+        "ospfv2": ospf(node, links, name, md5(authentication)) if 4 in node.addresses else None,
+    }
+
+
+def leaving(node, name, there=None):
+    """What OSPF ran on before the underlay moved to other devices, or back: the modules' interfaces. there: devices of the host."""
+    links = [one for one in node.underlay if there is None or name(one.dev) in there]
+    both = routing(node, links, name)
+    return {
+        "names": [name(one.dev) for one in links],
+        **{protocol: options["interfaces"][1:] if options else [] for protocol, options in both.items()},
     }
 
 
@@ -40,8 +73,10 @@ def loopback(node):
     return link if node.loopback == "lo" else {**link, "type": "dummy", "alias": "vtep.fabric loopback"}
 
 
-def link(one):
-    return given(name=one.dev, mtu=one.mtu, up=True)
+def link(one, below):
+    """below: its addresses are on another device."""
+    addresses = None if one.addresses is None else [] if below else list(one.addresses)
+    return given(name=one.dev, mtu=one.mtu, addresses=addresses, up=True)
 
 
 def keyless(authentication):
@@ -53,22 +88,22 @@ def md5(authentication):
     return authentication and {**authentication, "algorithm": "md5"}
 
 
-def ospf(node, authentication):
+def ospf(node, links, name, authentication):
     settings = node.ospf
     return {
         "router_id": node.router_id,
         "areas": [{"area": settings.area, "type": "normal"}],
         "interfaces": [
             given(name=node.loopback, area=settings.area, passive=True, cost=node.loopback_cost),
-            *(ospf_interface(one, settings, authentication) for one in node.underlay),
+            *(ospf_interface(one, name(one.dev), settings, authentication) for one in links),
         ],
         "timers": given(lsa_min_arrival=settings.lsa_min_arrival),
     }
 
 
-def ospf_interface(one, settings, authentication):
+def ospf_interface(one, name, settings, authentication):
     return given(
-        name=one.dev,
+        name=name,
         area=settings.area,
         passive=False,
         network=one.network or settings.network,

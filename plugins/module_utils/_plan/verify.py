@@ -1,29 +1,38 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a proof of the fabric asks of each host, and what it makes of the answers.
 
-A check is a dict: check (its kind), host, expected, seen, ok, detail. Nothing here decides how to probe; the role's
-scripts do that with other people's tools.
+A check is a dict: check (its kind), host, expected, seen, ok (None where it was not run), detail. Nothing here decides how to
+probe; the role's scripts do that with other people's tools.
 """
 
 from __future__ import annotations
 
 from .._model import values
+from . import verify_encryption
 
 
-def endpoint_request(endpoint, endpoints, plans, frames, wait):
-    """What endpoint.py is asked: whom to ping, and how large a full frame is."""
+def endpoint_request(endpoint, endpoints, plans, frames, wait, marker=""):
+    """What endpoint.py is asked: whom to ping, and how large a full frame is. marker: 16 random bytes, in hexadecimal digits."""
     peers = [e for e in endpoints if e["vni"] == endpoint["vni"] and e["mac"] != endpoint["mac"]]
     return {
         "kind": "endpoint",
         "mac": endpoint["mac"],
         "targets": [bare(address) for peer in peers for address in peer["addresses"]],
-        "mtu": device_of(plans[endpoint["vtep"]], endpoint["vni"])["mtu"],
+        "mtu": segment_mtu(plans[endpoint["vtep"]], endpoint["vni"]),
         "frames": frames,
         "wait": wait,
+        **verify_encryption.endpoint_words(plans, marker),
     }
 
 
-def node_request(plan, plans, endpoints):
+def segment_mtu(plan, vni):
+    """That of the device that endpoints' frames reach first: MACsec on the VXLAN device, or the VXLAN device."""
+    device = device_of(plan, vni)
+    above = [one for one in (plan.get("macsec") or {"devices": ()})["devices"] if one["dev"] == device["name"]]
+    return (above or [device])[0]["mtu"]
+
+
+def node_request(plan, plans, endpoints, marker=""):
     """What node.py is asked: which frames to count, which tables to read, which addresses to ping."""
     if plan["underlay"] is None:
         return {"kind": "none"}
@@ -38,7 +47,9 @@ def node_request(plan, plans, endpoints):
     return {
         "kind": "node",
         "sources": [
-            {"mac": e["mac"], "vni": e["vni"], "dstport": ports[e["vni"]]} for e in endpoints if e["vni"] in ports
+            {"mac": e["mac"], "vni": e["vni"], "dstport": ports[e["vni"]], **verify_encryption.source_words(plans)}
+            for e in endpoints
+            if e["vni"] in ports
         ],
         "segments": [{"vni": vni, "dstport": dstport} for vni, dstport in ports.items()],
         "paths": [{**known, "dstport": ports[known["vni"]]} for known in plan["expect"].get("paths", ())],
@@ -49,6 +60,7 @@ def node_request(plan, plans, endpoints):
         "loopbacks": loopbacks + shared_address(plan),
         "ospf": [v for v in "32" if plan["underlay"]["ospfv" + v]],
         "registrations": "registrations" in plan["expect"],
+        **verify_encryption.node_words(plan, plans, marker),
     }
 
 
@@ -77,13 +89,15 @@ def checks(plans, endpoints, answers, frames):
                 found.append(agent_check(name, plan, plans, endpoints, answer))
         elif "registrations" in plan["expect"]:
             found.append(registration_check(name, plan, answer["registrations"]))
-        found += frame_checks(name, plan, answer["copies"]["sent"], endpoints)
+        found += counted(frame_checks(name, plan, answer["copies"]["sent"], endpoints), answers, [name])
+        found += verify_encryption.host_checks(name, plan, endpoints, answers)
     for endpoint in endpoints:
         name = endpoint["name"]
         if name in answers:  # endpoints that are no hosts of the inventory cannot be asked
             found += ping_checks(endpoint, answers[name])
             found += copy_checks(endpoint, plans, answers, frames)
             found += service_copy_checks(endpoint, plans, answers, frames)
+    found += verify_encryption.key_checks(plans, endpoints, answers)
     return found
 
 
@@ -313,7 +327,8 @@ def copy_checks(endpoint, plans, answers, frames):
                 way, seen, expected = "sent", copies["sent"].get(key), frames * each
             else:
                 way, seen, expected = "received", copies["received"].get(key), frames if each else 0
-            yield check(f"{said} copies {way} for {endpoint['name']}", name, expected, seen, seen == expected)
+            one = check(f"{said} copies {way} for {endpoint['name']}", name, expected, seen, seen == expected)
+            yield from counted([one], answers, [name])
 
 
 def service_copy_checks(endpoint, plans, answers, frames):
@@ -325,7 +340,14 @@ def service_copy_checks(endpoint, plans, answers, frames):
     for kind, said in (("broadcast", "broadcast"), ("unknown", "unknown-unicast")):
         sent = [answers[name]["copies"]["sent"].get(f"{kind}/{endpoint['vni']}/{endpoint['mac']}") for name in nodes]
         seen = None if None in sent else sum(sent)
-        yield check(f"{said} copies sent for {endpoint['name']}", ", ".join(nodes), expected, seen, seen == expected)
+        one = check(f"{said} copies sent for {endpoint['name']}", ", ".join(nodes), expected, seen, seen == expected)
+        yield from counted([one], answers, nodes)
+
+
+def counted(found, answers, hosts):
+    """Checks of what hosts have counted; not run where one of them could not."""
+    why = [answers[host]["copies"]["uncounted"] for host in hosts if "uncounted" in answers[host]["copies"]]
+    return [{**one, "seen": "not counted", "ok": None, "detail": why} for one in found] if why else found
 
 
 def bare(address):
@@ -343,11 +365,13 @@ def device_of(plan, vni):
 
 
 def table(found):
-    """The checks as lines of text that a person can read; a failed one brings its details."""
+    """The checks as lines of text that a person can read; one that failed or was not run brings its details."""
     head = ("check", "host", "expected", "seen", "")
-    rows = [(c["check"], c["host"], str(c["expected"]), str(c["seen"]), "ok" if c["ok"] else "FAILED") for c in found]
+    words = {True: "ok", False: "FAILED", None: "not run"}
+    rows = [(c["check"], c["host"], str(c["expected"]), str(c["seen"]), words[c["ok"]]) for c in found]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(5)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [head, *rows]]
     details = [f"{c['host']}: {c['check']}: {line}" for c in found if not c["ok"] for line in c["detail"][:10]]
-    failed = sum(not c["ok"] for c in found)
-    return [*lines, *details, f"{len(found) - failed} of {len(found)} checks passed"]
+    passed, left = sum(c["ok"] is True for c in found), sum(c["ok"] is None for c in found)
+    total = f"{passed} of {len(found)} checks passed"
+    return [*lines, *details, total + (f", {left} not run" if left else "")]

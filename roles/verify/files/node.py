@@ -27,6 +27,16 @@ def nft(ruleset):
     subprocess.run(["nft", "-f", "-"], input=ruleset, text=True, check=True)
 
 
+def uncounted():
+    """Why nothing can be counted here, or None. A host without these rules has to be asked for by name, see role preflight."""
+    done = subprocess.run(
+        ["nft", "--check", "-f", "-"],
+        input=f"table {TABLE} {{ chain sent {{ type filter hook output priority 0; }}; }}",
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return None if done.returncode == 0 else "kernel has no nftables for family inet: CONFIG_NF_TABLES_INET"
+
+
 UNKNOWN = "0200005e1000"  # as in endpoint.py
 
 # From the UDP header on: 8 bytes UDP, 8 VXLAN with the VNI at bit 96, then the frame: destination at bit 128, source at
@@ -35,10 +45,14 @@ VXLAN = "meta l4proto udp @th,16,16 {dstport} @th,96,24 {vni}"
 
 
 def probe(source, destination, name):
-    """Count what an endpoint sends for the proof to a destination inside VXLAN."""
+    """Count what an endpoint sends for the proof to a destination inside VXLAN. Of what MACsec has encrypted there, the MAC
+    addresses can be read, and the frames of the proof have a UDP length of their own."""
     mac = source["mac"].replace(":", "")
+    kind = (
+        f"@th,224,16 0x88e5 @th,32,16 {source['secured_length']}" if "secured_length" in source else "@th,224,16 0x88b5"
+    )
     return (
-        f"{VXLAN.format(**source)} @th,128,48 0x{destination} @th,176,48 0x{mac} @th,224,16 0x88b5 "
+        f"{VXLAN.format(**source)} @th,128,48 0x{destination} @th,176,48 0x{mac} {kind} "
         f'counter comment "{name}/{source["vni"]}/{source["mac"]}"'
     )
 
@@ -62,9 +76,23 @@ def bum(segment):
     return f'{VXLAN.format(**segment)} @th,135,1 1 counter comment "bum/{segment["vni"]}"'
 
 
+def arrived(request):
+    """Where a fabric encrypts its underlay, a packet that has arrived counts when it was encrypted. The hook sees it decrypted, and
+    what is sent before it is encrypted."""
+    how = request.get("encryption", {})
+    if how.get("where") == "esp":
+        return "meta ipsec exists "
+    if how.get("where") == "underlay":
+        return "iifname { " + ", ".join(f'"{dev}"' for dev in how["macsec"]) + " } "
+    return ""
+
+
 def start(request):
-    received = [rule for source in request["sources"] for rule in probes(source)]
-    sent = [*received, *map(bum, request["segments"]), *(rule for known in request["paths"] for rule in path(known))]
+    if uncounted():
+        return {}
+    counted = [rule for source in request["sources"] for rule in probes(source)]
+    received = [arrived(request) + rule for rule in counted]
+    sent = [*counted, *map(bum, request["segments"]), *(rule for known in request["paths"] for rule in path(known))]
     nft(
         f"table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n"
         "chain sent { type filter hook output priority 0\n" + "\n".join(sent) + "\n}\n"
@@ -168,8 +196,12 @@ def underlay(local, loopbacks):
 
 def stop(request):
     time.sleep(0.2)  # the last frames are on their way
-    answer = {"copies": counters()}
-    nft(f"delete table {TABLE}\n")
+    why = uncounted()
+    if why:
+        answer = {"copies": {"sent": {}, "received": {}, "uncounted": why}}
+    else:
+        answer = {"copies": counters()}
+        nft(f"delete table {TABLE}\n")
     answer["fdb"] = fdb(request["devices"])
     answer["neighbors"] = neighbors(request["devices"] + request["ports"])
     answer["routes"] = routes(request["devices"] + request["ports"])

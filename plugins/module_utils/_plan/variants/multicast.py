@@ -7,7 +7,7 @@ The kernel makes the FDB's default entry out of the device's group, so the table
 from __future__ import annotations
 
 from ..._model import values
-from .. import bridged
+from .. import bridged, macsec_fabric
 
 
 def check(fabric, faults):
@@ -34,7 +34,11 @@ def compile_vtep(fabric, vtep):
     return bridged.compile_vtep(
         fabric,
         vtep,
-        settings=lambda segment: {"learning": True, "group": segment.multicast_group, "dev": vtep.underlay[0].dev},
+        settings=lambda segment: {"learning": True, "group": segment.multicast_group, "dev": carrier(fabric, vtep)},
         rows=lambda segment: [],
         copies=lambda segment: 1,
     )
+
+
+def carrier(fabric, vtep):
+    return macsec_fabric.carrier(fabric, vtep.underlay[0].dev)

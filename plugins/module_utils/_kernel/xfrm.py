@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read and write IPsec states and policies by netlink, in bulk, and ask the kernel what it has for them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno as errnos
+import json
+import os
+from itertools import chain
+
+from .._model.errors import FabricError, KernelError, MissingError
+from .._model.xfrm import ALGORITHMS, CREATE, DELETE, POLICY, REPLACE, SPI_MIN, STATE, Seen, Shape, State
+from . import codec, rtnl
+from .probe import _unshare
+from .table import NUMBERS, Tables, steady
+from .xfrm_messages import (
+    CODES,
+    DELPOLICY,
+    DELSA,
+    GETPOLICY,
+    GETSA,
+    HEAD,
+    NEWPOLICY,
+    NEWSA,
+    P_SIZE,
+    SA_SIZE,
+    UPDPOLICY,
+    free_index,
+    key_digest,
+    policy_body,
+    policy_index,
+    policy_told,
+    state_body,
+    state_told,
+)
+
+NETLINK_XFRM = 6
+
+
+class Xfrm(Tables):
+    """The IPsec states and policies of this network namespace."""
+
+    @property
+    def socket(self):
+        if not self._socket:
+            self._socket = _socket()
+        return self._socket
+
+    def look(self, wanted, purge, compare=True):
+        """What there is of the wanted rows. purge: tell own rows that nobody wants. compare: tell those that differ by how."""
+        seen = Seen()
+        rows = wanted.rows()
+        self._look(STATE, wanted.states, 0, purge, compare, seen)
+        self._look(POLICY, wanted.policies, len(wanted.states), purge, compare, seen)
+        there = {i for i, _found, _how in seen.different}.union(seen.same)
+        seen.missing = [i for i in range(len(rows)) if i not in there]
+        return seen
+
+    def _look(self, kind, wanted, base, purge, compare, seen):
+        if not wanted and not purge:
+            return
+        codes = CODES[kind]
+        at = {}
+        for i, row in enumerate(wanted, base):
+            at.setdefault(codes.key(row), []).append((i, row))
+        for data, start, end in self.dump(kind):
+            key = codes.key_in(data, start)
+            if key not in at:
+                if purge and codes.owned(data, start):
+                    seen.strangers.append(codes.found(data, start, end))
+                continue
+            met = [(i, row) for i, row in at[key] if codes.meets(row, data, start, end)]
+            for i, row in met:
+                how = codes.difference(row, data, start, end) if compare and codes.owned(data, start) else ""
+                if how is None:
+                    seen.same.append(i)
+                else:
+                    seen.different.append((i, codes.found(data, start, end), how))
+            if not met and purge and codes.owned(data, start):
+                seen.strangers.append(codes.found(data, start, end))
+
+    def dump(self, kind):
+        """(data, start, end) of each state's or policy's message."""
+        what = {STATE: "states", POLICY: "policies"}[kind]
+        return steady(what, lambda: self._dump(kind, what))
+
+    def _dump(self, kind, what):
+        request, reply, least = {STATE: (GETSA, NEWSA, SA_SIZE), POLICY: (GETPOLICY, NEWPOLICY, P_SIZE)}[kind]
+        found = []
+        with _rights(what):
+            for data, _stride in self.socket.dump(request, b"", f"{what} of IPsec"):
+                for got, _flags, _seq, start, end in codec.messages(data):
+                    if got == reply and end - start >= HEAD + least:
+                        found.append((data, start, end))
+        return found
+
+    def digests(self):
+        """Of the keys of all states whose ciphers are of a counter mode."""
+        return {key_digest(data, start, end) for data, start, end in self.dump(STATE)}
+
+    def indices(self):
+        """The indices of all policies."""
+        return {policy_index(data, start) for data, start, _end in self.dump(POLICY)}
+
+    def check(self, states):
+        """Raises MissingError for what the kernel lacks that these states need. Tried in a network namespace of its own."""
+        kinds = {}
+        for state in states:
+            shape = state.shape
+            kinds.setdefault(
+                (len(state.dst), shape.mode, shape.algorithm, len(state.key), shape.encap is not None, shape.esn), state
+            )
+        for (size, _mode, algorithm, _length, encap, _esn), (errno, text) in zip(kinds, _tried(list(kinds.values()))):
+            if errno:
+                raise _missing(6 if size == 16 else 4, ALGORITHMS[algorithm], encap, errno, text)
+
+    def write(self, operation):
+        """Carry an operation out."""
+        with _rights(f"{operation.kind} states and policies"):
+            self._write(operation)
+
+    def _write(self, operation):
+        rows, kind = operation.rows, operation.kind
+        taken = self.indices() if kind == CREATE and any(row.kind == POLICY for row in rows) else None
+        for at in range(0, len(rows), rtnl.BATCH):
+            some = rows[at : at + rtnl.BATCH]
+            framed = [_framed(number, *_request(kind, row, taken)) for number, row in zip(NUMBERS, some)]
+            # One that is to go and is gone already is as it should be.
+            gone = (errnos.ESRCH, errnos.ENOENT) if kind == DELETE else ()
+            payload = b"".join(chain.from_iterable(framed))
+            self.send(f"xfrm {kind}", payload, lambda i, some=some: some[i].text(), gone)
+
+    def told(self, kind):
+        """What there is, as data without keys."""
+        tell = {STATE: state_told, POLICY: policy_told}[kind]
+        return [tell(data, start, end) for data, start, end in self.dump(kind)]
+
+
+def _socket():
+    try:
+        return rtnl.Rtnl(protocol=NETLINK_XFRM)
+    except OSError as error:
+        if error.errno in (errnos.EPROTONOSUPPORT, errnos.ESOCKTNOSUPPORT, errnos.EAFNOSUPPORT):
+            raise MissingError("kernel has no netlink for IPsec", "CONFIG_XFRM_USER") from None
+        raise
+
+
+@contextlib.contextmanager
+def _rights(what):
+    """Says what rights a refused request wants."""
+    try:
+        yield
+    except KernelError as error:
+        if error.errno != errnos.EPERM:
+            raise
+        text = f"{os.strerror(errnos.EPERM)}: it takes CAP_NET_ADMIN (become: true)"
+        raise KernelError(what, errnos.EPERM, text) from None
+
+
+def _request(kind, row, taken):
+    """(message type, body). taken: the indices that policies have; that of a new one is added."""
+    if kind == DELETE:
+        return (DELSA if row.kind == STATE else DELPOLICY), row.message
+    if row.kind == STATE:
+        return NEWSA, state_body(row)
+    if kind == REPLACE:  # the kernel keeps the index of a policy that it replaces
+        return UPDPOLICY, policy_body(row)
+    index = free_index(row.dir, taken)
+    taken.add(index)
+    return NEWPOLICY, policy_body(row, index)
+
+
+def _framed(number, kind, body):
+    """The pieces of a message with that number, in bytes."""
+    head = codec.HEADER.pack(HEAD + len(body), kind, codec.NLM_F_REQUEST, 0, 0)
+    return head[:8], number, head[12:], body
+
+
+# What the kernel has
+
+
+def _tried(states):
+    """(errno, the kernel's words) of adding each of the states, in a network namespace that only a child process has."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            answer = _try_all(states)
+        except Exception as error:
+            answer = {"errno": getattr(error, "errno", None) or errnos.EIO, "text": f"{type(error).__name__}: {error}"}
+        os.write(writer, json.dumps(answer).encode())
+        os._exit(0)  # never back into the caller's code: it runs twice now
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        answer = json.loads(pipe.read())
+    os.waitpid(pid, 0)
+    if isinstance(answer, dict):
+        if answer["errno"] == errnos.EPERM:
+            # No namespaces for this process: the kernel says it when the states are written.
+            return [(0, None)] * len(states)
+        raise FabricError(f"asking the kernel what it has for IPsec: {answer['text']}")
+    return answer
+
+
+def _try_all(states):
+    _unshare()
+    sock = _socket()
+    return [_answer(sock, state) for state in states]
+
+
+def _answer(sock, state):
+    errno, text = _add(sock, state)
+    if errno in (errnos.ENOSYS, errnos.ENOENT):
+        # An algorithm is missed before ESP is. With one that nearly all kernels have, ESP itself is.
+        plain = Shape("transport", "aes-cbc-sha256", None)
+        without = _add(sock, State(state.src, state.dst, SPI_MIN, plain, None, bytes(16), bytes(32)))
+        if without[0] == errnos.EPROTONOSUPPORT:
+            return without
+    return errno, text
+
+
+def _add(sock, state):
+    try:
+        sock.request(NEWSA, state_body(state), "state")
+    except KernelError as error:
+        return (0 if error.errno == errnos.EEXIST else error.errno), error.text
+    return 0, None
+
+
+def _missing(family, algorithm, encap, errno, text):
+    esp = {4: "CONFIG_INET_ESP", 6: "CONFIG_INET6_ESP"}[family]
+    crypto = {
+        "aes-gcm": "CONFIG_CRYPTO_GCM and CONFIG_CRYPTO_AES",
+        "chacha20-poly1305": "CONFIG_CRYPTO_CHACHA20POLY1305",
+        "aes-cbc-sha256": "CONFIG_CRYPTO_CBC, CONFIG_CRYPTO_AES, CONFIG_CRYPTO_HMAC and CONFIG_CRYPTO_SHA256",
+    }[algorithm.name]
+    if errno == errnos.EPROTONOSUPPORT:
+        return MissingError(f"kernel has no ESP for IPv{family}", esp)
+    if errno in (errnos.ENOSYS, errnos.ENOENT):
+        return MissingError(f"kernel has no {algorithm.kernel} for ESP, or no ESP", f"{crypto}, {esp}")
+    if encap and family == 6 and errno == errnos.EINVAL:
+        return MissingError("kernel has no ESP in UDP over IPv6", "Linux 5.8 with CONFIG_INET6_ESP")
+    return KernelError(
+        f"a state with {algorithm.kernel} over IPv{family}, tried in a network namespace of its own", errno, text
+    )

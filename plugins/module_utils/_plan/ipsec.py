@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The section `ipsec` of a VTEP's plan: which VXLAN becomes ESP, how, and who the others are.
+
+No key is in a plan, which anybody may print; role ipsec hands them to strongSwan or to module xfrm.
+"""
+
+from __future__ import annotations
+
+from .._model import ciphers
+
+# After whatever strongSwan and Libreswan write: theirs begin at a few thousand and end below 2^21.
+BLOCK_PRIORITY = 1 << 31
+
+
+def check(fabric, faults):
+    """Adds what the fabric's mode of IPsec cannot do."""
+    how = fabric.encryption
+    if not how.esp:
+        return
+    where = "fabric_encryption: "
+    if how.ipsec_mode != "static":
+        if how.ipsec_esp_mode == "tunnel":
+            message = (
+                f"tunnel does not go with ipsec_mode {how.ipsec_mode}, which finds its peers by packets of VXLAN; take transport, "
+                "or ipsec_mode static"
+            )
+            faults.add("fabric", f"{where}ipsec_esp_mode", message)
+        return
+    if not how.ipsec_secret:
+        message = "is missing; ipsec_mode static makes all keys from it: 32 characters or more, random ones (openssl rand -hex 32)"
+        faults.add("fabric", f"{where}ipsec_secret", message)
+    if how.ipsec_nat_t:
+        message = (
+            "does not go with ipsec_mode static: the kernel takes ESP in UDP only where an IKE daemon has the port; take "
+            "ipsec_mode ike"
+        )
+        faults.add("fabric", f"{where}ipsec_nat_t", message)
+    ports = sorted({segment.dstport for segment in fabric.segments})
+    if len(ports) > 1:
+        message = (
+            f"the segments use {', '.join(map(str, ports))}, and ipsec_mode static has keys for one port; give all the same, or "
+            "take ipsec_mode ike"
+        )
+        faults.add("fabric", "fabric_segments: dstport", message)
+
+
+def section(fabric, vtep):
+    """{"ipsec": the section}, or nothing without ESP."""
+    return {"ipsec": compile_vtep(fabric, vtep)} if fabric.encryption.esp else {}
+
+
+def compile_vtep(fabric, vtep):
+    """Plain data for role ipsec."""
+    how = fabric.encryption
+    local = fabric.local(vtep)
+    # VTEPs that share no segment send one another no VXLAN, and so have nothing to agree on.
+    peers = {peer.host: peer for segment in fabric.segments_of(vtep) for peer in fabric.peers(segment, vtep)}
+    ports = sorted({segment.dstport for segment in fabric.segments_of(vtep)})
+    return {
+        "mode": how.ipsec_mode,
+        "local": local,
+        "family": fabric.family,
+        "ports": ports,
+        "cipher": how.ipsec_cipher,
+        "esp_mode": how.ipsec_esp_mode,
+        "nat_t": how.ipsec_nat_t,
+        "peers": [{"name": host, "address": fabric.local(peers[host])} for host in fabric.vteps if host in peers],
+        "static": static(how) if how.ipsec_mode == "static" else None,
+        "block": [policy for port in ports for policy in block(local, fabric.family, port)],
+    }
+
+
+def static(how):
+    """Options of filter xfrm_mesh."""
+    algorithm, bits = ciphers.ESP[how.ipsec_cipher].xfrm
+    return {"algorithm": algorithm, "key_bits": bits, "mode": how.ipsec_esp_mode, "block": False}
+
+
+def block(local, family, port):
+    """Policies for module xfrm that drop VXLAN of and to the VTEP's address which no association takes.
+
+    They are there whether or not the daemon runs, so that nothing goes in clear when it has stopped, and nobody gets a frame in
+    without ESP, whatever address he sends from (CVE-2023-28840).
+    """
+    mine, everybody, halves = (
+        (f"{local}/32", "0.0.0.0/0", ("0.0.0.0/1", "128.0.0.0/1"))
+        if family == 4
+        else (f"{local}/128", "::/0", ("::/1", "8000::/1"))
+    )
+    shared = {"proto": "udp", "dport": port, "priority": str(BLOCK_PRIORITY), "action": "block"}
+    # The kernel holds one policy for a selector, and strongSwan has its own for this one.
+    outward = [{"dir": "out", "src": mine, "dst": half, **shared} for half in halves]
+    return [*outward, {"dir": "in", "src": everybody, "dst": mine, **shared}]

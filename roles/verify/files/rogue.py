@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run on a host of the underlay: send VXLAN in clear to VTEPs that encrypt, as somebody would who has no key.
+
+Request as a JSON argument: {dev, marker, frames: [{mac, src, dst, dstport, vni, spoofed}]}. `src` of null is an address of the host's own.
+Frames are made by hand and leave by a packet socket, past everything that the host itself does to its packets.
+"""
+
+import ipaddress
+import json
+import socket
+import struct
+import subprocess
+import sys
+
+COPIES = 3  # of each; one may get lost
+BROADCAST = b"\xff" * 6
+STATION = bytes.fromhex("0200005e1066")  # a MAC address that no station has
+ETHERTYPE = 0x88B5  # IEEE 802, local experimental
+SPORT = 50000
+
+
+def own_address(dev, version):
+    """One of the device's own, or of a device on it."""
+    rows = json.loads(subprocess.run(["ip", "-j", "addr"], stdout=subprocess.PIPE, text=True, check=True).stdout)
+    rows = [row for row in rows if dev in (row.get("ifname"), row.get("link"))]
+    family = {4: "inet", 6: "inet6"}[version]
+    for row in sorted(rows, key=lambda row: row["ifname"] != dev):
+        for one in row.get("addr_info", ()):
+            if one["family"] == family:
+                return one["local"]
+    raise SystemExit(f"{dev} has no IPv{version} address to send from")
+
+
+def checksum(data):
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total >> 16) + (total & 0xFFFF)
+    return ~total & 0xFFFF
+
+
+def packet(src, dst, dstport, vni, payload):
+    """IP, UDP, VXLAN and a broadcast with the payload."""
+    inner = (BROADCAST + STATION + struct.pack("!H", ETHERTYPE) + payload).ljust(60, b"\0")
+    vxlan = struct.pack("!II", 0x08000000, vni << 8) + inner
+    src, dst = ipaddress.ip_address(src), ipaddress.ip_address(dst)
+    length = 8 + len(vxlan)
+    if dst.version == 4:
+        head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + length, 0, 0, 64, 17, 0, src.packed, dst.packed)
+        head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
+        return head + struct.pack("!HHHH", SPORT, dstport, length, 0) + vxlan  # IPv4 may go without (RFC 768)
+    head = struct.pack("!IHBB", 6 << 28, length, 17, 64) + src.packed + dst.packed
+    udp = struct.pack("!HHHH", SPORT, dstport, length, 0) + vxlan
+    total = checksum(src.packed + dst.packed + struct.pack("!II", length, 17) + udp + bytes(length % 2))
+    return head + udp[:6] + struct.pack("!H", total or 0xFFFF) + udp[8:]
+
+
+def main():
+    request = json.loads(sys.argv[1])
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as raw:
+        raw.bind((request["dev"], 0))
+        mine = raw.getsockname()[4]
+        for one in request["frames"]:
+            version = ipaddress.ip_address(one["dst"]).version
+            src = one["src"] or own_address(request["dev"], version)
+            payload = bytes.fromhex(request["marker"]) + bytes([one["spoofed"]])
+            data = packet(src, one["dst"], one["dstport"], one["vni"], payload)
+            ethernet = (
+                bytes.fromhex(one["mac"].replace(":", "")) + mine + struct.pack("!H", {4: 0x0800, 6: 0x86DD}[version])
+            )
+            for _copy in range(COPIES):
+                raw.send(ethernet + data)
+    print(json.dumps({"sent": COPIES * len(request["frames"])}))
+
+
+if __name__ == "__main__":
+    main()

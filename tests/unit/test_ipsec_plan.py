@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The section `ipsec` of a VTEP's plan: equal to the golden one, without keys; and what a mode cannot do is refused by name."""
+
+import json
+
+import pytest
+from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile as plan
+from test_compile import words_of
+
+SECRET = "0123456789abcdef" * 4
+# Every variant that ESP goes with has the same section.
+VARIANT = "unicast-static-flood"
+
+
+def read(words, name="lab", mtu=1400, **segment):
+    fabric, hosts, _service_hosts, _registry_hosts = words_of(name)
+    fabric["fabric_segments"] = [{**one, "mtu": mtu, **segment} for one in fabric["fabric_segments"]]
+    return plan.read({**fabric, "fabric_encryption": {"mode": "ipsec", **words}}, hosts, VARIANT)
+
+
+def section(words, host="s1", **options):
+    fabric, faults = read(words, **options)
+    assert faults == []
+    found = plan.compile_host(fabric, VARIANT, host)
+    assert SECRET not in json.dumps(found)
+    return found["ipsec"]
+
+
+def faults(words, fabric=None):
+    return read(words)[1]
+
+
+BLOCK = {"proto": "udp", "dport": 4789, "priority": "2147483648", "action": "block"}
+LAB = {
+    "mode": "ike",
+    "local": "2001:db8:1::1",
+    "family": 6,
+    "ports": [4789],
+    "cipher": "aes128gcm16",
+    "esp_mode": "transport",
+    "nat_t": False,
+    "peers": [{"name": "s2", "address": "2001:db8:2::1"}, {"name": "s3", "address": "2001:db8:3::1"}],
+    "static": None,
+    "block": [
+        {"dir": "out", "src": "2001:db8:1::1/128", "dst": "::/1", **BLOCK},
+        {"dir": "out", "src": "2001:db8:1::1/128", "dst": "8000::/1", **BLOCK},
+        {"dir": "in", "src": "::/0", "dst": "2001:db8:1::1/128", **BLOCK},
+    ],
+}
+
+
+def test_ike():
+    assert section({}) == LAB
+    assert section({"ipsec_cipher": "chacha20poly1305", "ipsec_nat_t": True}) == {
+        **LAB,
+        "cipher": "chacha20poly1305",
+        "nat_t": True,
+    }
+
+
+def test_static():
+    words = {
+        "ipsec_mode": "static",
+        "ipsec_secret": SECRET,
+        "ipsec_cipher": "aes256-sha256",
+        "ipsec_esp_mode": "tunnel",
+    }
+    assert section(words) == {
+        **LAB,
+        "mode": "static",
+        "cipher": "aes256-sha256",
+        "esp_mode": "tunnel",
+        "static": {"algorithm": "aes-cbc-sha256", "key_bits": 256, "mode": "tunnel", "block": False},
+    }
+
+
+def test_ipv4():
+    found = section({}, name="ipv4", host=next(iter(words_of("ipv4")[1])))
+    assert found["family"] == 4
+    ways = [(one["dir"], one["src"], one["dst"]) for one in found["block"]]
+    mine = f"{found['local']}/32"
+    assert ways == [("out", mine, "0.0.0.0/1"), ("out", mine, "128.0.0.0/1"), ("in", "0.0.0.0/0", mine)]
+
+
+def test_each_port_is_blocked():
+    fabric, hosts, *_others = words_of("lab")
+    one = {**fabric["fabric_segments"][0], "mtu": 1400}
+    fabric["fabric_segments"] = [one, {"vni": 7, "mtu": 1400, "dstport": 8472, "vteps": ["s1", "s3"]}]
+    found, told = plan.read({**fabric, "fabric_encryption": {"mode": "ipsec"}}, hosts, VARIANT)
+    assert told == []
+    ports = {host: plan.compile_host(found, VARIANT, host)["ipsec"]["ports"] for host in hosts}
+    assert ports == {"s1": [4789, 8472], "s2": [4789], "s3": [4789, 8472]}
+    blocked = plan.compile_host(found, VARIANT, "s1")["ipsec"]["block"]
+    assert [(one["dir"], one["dport"]) for one in blocked] == [
+        *[("out", 4789), ("out", 4789), ("in", 4789)],
+        *[("out", 8472), ("out", 8472), ("in", 8472)],
+    ]
+    static = {"mode": "ipsec", "ipsec_mode": "static", "ipsec_secret": SECRET}
+    told = plan.read({**fabric, "fabric_encryption": static}, hosts, VARIANT)[1]
+    assert told == [
+        "fabric: fabric_segments: dstport: the segments use 4789, 8472, and ipsec_mode static has keys for one port; "
+        "give all the same, or take ipsec_mode ike"
+    ]
+
+
+def test_nothing_without_esp():
+    fabric, hosts, *_others = words_of("lab")
+    found, _faults = plan.read(fabric, hosts, VARIANT)
+    assert "ipsec" not in plan.compile_host(found, VARIANT, "s1")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"ipsec_esp_mode": "tunnel"}, ["ipsec_esp_mode: tunnel does not go with ipsec_mode ike"]),
+        ({"ipsec_mode": "static"}, ["ipsec_secret: is missing"]),
+        (
+            {"ipsec_mode": "static", "ipsec_nat_t": True},
+            ["ipsec_secret: is missing", "ipsec_nat_t: does not go with ipsec_mode static"],
+        ),
+    ],
+)
+def test_refused_by_name(words, told):
+    found = faults(words)
+    assert len(found) == len(told)
+    for fault, begin in zip(found, told):
+        assert fault.startswith(f"fabric: fabric_encryption: {begin}")
