@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-from full import lacking  # noqa: E402
+from full import lacking
 
 
 def pytest_configure():
