@@ -173,20 +173,19 @@ def about(part, faults):
     return [fault for fault in faults if part in fault]
 
 
-@pytest.fixture
-def available(monkeypatch):
-    """As if there were a role for each mode."""
-    monkeypatch.setattr(pairing, "AVAILABLE", model.MODES)
-
-
 @pytest.mark.parametrize("mode", model.MODES[1:])
-def test_a_mode_that_no_role_sets_up(mode, monkeypatch):
+def test_a_mode_that_is_not_proven(mode, monkeypatch):
+    hostvars, groups = inventory(fabric_encryption={"mode": mode})
+    expected = [
+        f"fabric: encryption: {mode} is not available yet: it is not proven on a whole fabric; available is none"
+    ]
     monkeypatch.setattr(pairing, "AVAILABLE", ("none",))
-    for faults in (faults_of(picked=mode, change=jumbo), faults_of(mode=mode, change=jumbo)):
-        assert about("is not available", faults) == [
-            f"fabric: encryption: {mode} is not available: no role of this collection sets it up yet; known are none"
-        ]
-    assert faults_of(mode=mode, picked="none") == []
+    for picked in (None, mode):
+        found = validate_filter.validate(hostvars, groups, "unicast-static-flood", encryption=picked)
+        assert about("is not available", found) == expected
+    assert validate_filter.validate(hostvars, groups, "unicast-static-flood", encryption="none") == []
+    monkeypatch.setattr(pairing, "AVAILABLE", model.MODES)
+    assert about("is not available", validate_filter.validate(hostvars, groups, "unicast-static-flood")) == []
 
 
 def jumbo(_words, hosts):
@@ -208,7 +207,6 @@ MISMATCHES = {
 }
 
 
-@pytest.mark.usefixtures("available")
 @pytest.mark.parametrize("mode", model.MODES)
 @pytest.mark.parametrize("variant", plan.VARIANTS)
 def test_pairs(variant, mode):
@@ -228,13 +226,13 @@ def test_pairs(variant, mode):
 
 
 def test_faults_of_pair_and_mode_come_together(monkeypatch):
+    hostvars, groups = inventory()
     monkeypatch.setattr(pairing, "AVAILABLE", ("none",))
-    found = faults_of("multicast", "ipsec", jumbo)
+    found = validate_filter.validate(hostvars, groups, "multicast", encryption="ipsec")
     assert about("is not available", found)
     assert about("does not go with variant", found)
 
 
-@pytest.mark.usefixtures("available")
 @pytest.mark.parametrize(
     ("words", "need", "how", "fits"),
     [
@@ -303,7 +301,6 @@ def test_ipv6_needs_1280():
     assert faults_of(change=ipv4_only) == []
 
 
-@pytest.mark.usefixtures("available")
 @pytest.mark.parametrize(("where", "mtu"), [("inside", 1532), ("underlay", 1500)])
 def test_the_device_below_macsec_carries_it_too(where, mtu):
     words, hosts = fabric()
