@@ -5,6 +5,7 @@ Ansible sends to a host.
 What runs is the same files as beside this one. Here counts that they pass with other versions too.
 """
 
+import os
 import shutil
 from importlib import metadata
 from xml.etree import ElementTree
@@ -27,6 +28,9 @@ FILES = (
     "test_announce.py",
     "test_host_info_kernel.py",
 )
+# Of trixie's versions tests/lab makes use all the time.
+AT_LENGTH = pytest.mark.skipif(not os.environ.get("TEST_ALL"), reason="make test-all has it")
+SUITES = ["bookworm", pytest.param("trixie", marks=AT_LENGTH)]
 LOCAL = "import site; print(site.getsitepackages()[0])"
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin",
@@ -59,7 +63,7 @@ def lend(package, directory, only=""):
             shutil.copy(file.locate(), target)
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
+@pytest.fixture(scope="module", params=SUITES)
 def host(request):
     needs_image(request.param)
     one = SuiteHost(request.param)

@@ -146,6 +146,7 @@ def test_a_bare_host_is_predicted_and_a_second_run_changes_nothing(bare):
     first_and_second_run(bare)
 
 
+@at_length
 def test_with_the_etcd_of_another_debian(tmp_path):
     with booted(tmp_path, "bookworm") as lab:
         first_and_second_run(lab)

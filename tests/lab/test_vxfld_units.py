@@ -393,6 +393,7 @@ def test_upstream_gets_its_configuration_and_runs(hosts):
         assert hosts.role(vxfld_state="absent", **UPSTREAM) == {}
 
 
+@at_length
 def test_upstream_goes_by_teardown_which_is_not_told_of_it(hosts):
     hosts.role(vxfld_state="absent")
     with Package(hosts):
@@ -405,6 +406,7 @@ def test_upstream_goes_by_teardown_which_is_not_told_of_it(hosts):
         assert hosts.role(play=TEARDOWN) == {}
 
 
+@at_length
 def test_upstream_follows_the_kind_of_host(hosts):
     hosts.role(vxfld_state="absent")
     with Package(hosts):
