@@ -163,7 +163,13 @@ def lab_up_process(lab_program, tmp_path):
             {"ansible.builtin.copy": {"content": "{{ lab_spec | to_json }}", "dest": str(target), "mode": "0600"}},
         ]
         playbook = tmp_path / "specification.yml"
-        playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+        play = {
+            "hosts": "localhost",
+            "gather_facts": False,
+            "vars": {"role_path": str(ROOT / "roles" / "lab")},
+            "tasks": tasks,
+        }
+        playbook.write_text(json.dumps([play]))
         lab.playbook(str(playbook))
         with target.open() as specification:
             return subprocess.Popen([*lab_program, "up"], stdin=specification, stdout=subprocess.DEVNULL)
