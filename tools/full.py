@@ -59,6 +59,7 @@ def image():
     """
     if os.environ.get("FULL_KERNEL") != "source":
         return {
+            "name": "guest",
             "suite": "forky",
             "packages": ["base-files", "user-mode-linux"],
             # A suite in development may be mirrored with an index that is past its date.
@@ -72,6 +73,7 @@ def image():
     config, script = ((TOP / "tools" / name).read_text() for name in ("full-kernel.config", "full-kernel"))
     compiler = ["bc", "bison", "flex", "gcc", "libc6-dev", "make", "python3-minimal", "xz-utils"]
     return {
+        "name": "guest",
         "suite": "forky",
         "packages": ["linux-source", *compiler],
         "options": ['--aptopt=Acquire::Check-Valid-Until "false"'],

@@ -154,6 +154,10 @@ def test_an_images_name_depends_on_all_that_goes_into_it():
     assert lab.image_path(dict(reversed(IMAGE.items()))) == lab.image_path(IMAGE)
 
 
+def test_an_image_that_is_no_lab_hosts_is_not_named_like_one():
+    assert lab.image_path({**IMAGE, "name": "guest"}).name.startswith("guest-")
+
+
 @pytest.fixture
 def images(tmp_path, monkeypatch):
     """A cache of images in a temporary directory, and an mmdebstrap that counts its runs and waits when told to."""
