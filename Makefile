@@ -12,7 +12,8 @@ ENCRYPTION ?=
 # the machine's own has them.
 KERNEL  ?= $(if $(filter-out none,$(ENCRYPTION)),full,host)
 # Beside the lab's own inventory, what the variant needs.
-WITH    ?= $(if $(filter vxfld-%,$(VARIANT)),lab-vxfld) $(if $(filter etcd,$(REGISTRY)),lab-registry)
+WITH    ?= $(if $(filter vxfld-%,$(VARIANT)),lab-vxfld) $(if $(filter etcd,$(REGISTRY)),lab-registry) \
+           $(if $(filter-out none,$(ENCRYPTION)),lab-encryption)
 
 RUN  = tools/run
 VARS = -e lab_prefix=$(PREFIX) -e lab_suite=$(SUITE)

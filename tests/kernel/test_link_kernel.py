@@ -138,6 +138,16 @@ def test_masters_are_left_and_changed():
     assert "master" not in ip("eth9")
 
 
+@pytest.mark.parametrize(("ports", "wanted"), [(1500, 1400), (1600, 1500)])
+def test_a_bridge_has_its_mtu_whatever_its_ports_have(ports, wanted):
+    for name in ("p0", "p1"):
+        sh(f"ip link add {name} mtu {ports} type veth peer name {name}x")
+    bridge = {"name": "br1", "type": "bridge", "mtu": wanted}
+    twice(link, links=[bridge, {"name": "p0", "master": "br1"}])
+    twice(link, links=[bridge, {"name": "p1", "master": "br1"}])
+    assert ip("br1")["mtu"] == wanted
+
+
 def test_down_and_up():
     link(links=FABRIC)
     twice(link, name="eth8", up=False)
@@ -355,7 +365,7 @@ def test_a_kernel_without_vlan_is_told():
 
 @pytest.mark.skipif(not has("vlan"), reason="this kernel has no VLAN_8021Q: test_a_kernel_without_vlan runs instead")
 def test_vlan():
-    sh("ip link add v0 type veth peer name v1")
+    sh("ip link add v0 up type veth peer name v1")  # a VLAN device comes up only on one that is up
     twice(link, name="v0.5", type="vlan", vlan={"dev": "v0", "id": 5}, mtu=1400, up=True)
     assert (data("v0.5")["id"], data("v0.5")["protocol"], ip("v0.5")["link"]) == (5, "802.1Q", "v0")
     with pytest.raises(RefusedError, match=r"vlan.id \(5 -> 6\)"):

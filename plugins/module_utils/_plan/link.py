@@ -506,7 +506,17 @@ class _Planner:
                 up.append(Set(name, kind, {"up": True}))
             addresses += self._add_addresses(device, found)
             self._note(device, found, wanted, name in anew)
-        return create + attributes + less + more + masters + ports + up + addresses
+        return create + attributes + less + more + masters + self._bridge_mtus(masters) + ports + up + addresses
+
+    def _bridge_mtus(self, masters):
+        """The MTU of each listed bridge that gets ports, once more: until it is set to another value than it has, the kernel makes it
+        the least of its ports' with each port that comes (br_mtu_auto_adjust)."""
+        get_ports = {operation.values["master"] for operation in masters}
+        return [
+            Set(device.name, "bridge", {"mtu": device.wanted["mtu"]})
+            for device in self._lowers_first()
+            if device.present and device.name in get_ports and device.wanted.get("mtu")
+        ]
 
     def _comes_with_peer(self, device, own, made):
         """The other end of a veth pair is made with the first; one that names no peer waits for it."""
