@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Devices from what is wanted to operations, without a kernel."""
 
+import importlib
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -330,25 +333,36 @@ def test_an_attribute_that_the_kernel_does_not_report_is_missing():
 
 
 @pytest.mark.parametrize(
-    ("version", "words"),
-    [("0.5.14", "pyroute2 0.5.14 is too old: 0.7.2 or newer is needed"), ("0.7.2", None), ("unknown", None)],
+    ("version", "words"), [("0.5.14", "pyroute2 0.5.14 is too old: 0.7.2 or newer is needed"), ("0.7.2", None)]
 )
 def test_an_old_pyroute2_is_named(version, words, monkeypatch):
-    import pyroute2
-
-    monkeypatch.setattr(pyroute2, "__version__", version)
+    monkeypatch.setattr(importlib.import_module("pyroute2.config.version"), "__version__", version)
     if words:
         with pytest.raises(MissingError) as told:
             pyroute.load()
         assert str(told.value) == words
     else:
-        assert pyroute.load() is pyroute2
+        assert pyroute.load()[0] is importlib.import_module("pyroute2.netlink")
 
 
 def test_a_host_without_pyroute2_is_told_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyroute2", None)
+    monkeypatch.delitem(sys.modules, "pyroute2", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingError, match="pyroute2 is not installed .*: apt-get install python3-pyroute2"):
         pyroute.load()
+
+
+def test_only_what_is_used_of_pyroute2_is_imported_and_the_whole_is_to_be_had_afterwards():
+    text = (
+        "import sys\n"
+        "from ansible_collections.vtep.fabric.plugins.module_utils._kernel import pyroute\n"
+        "first = pyroute.load()\n"
+        "assert not [name for name in sys.modules if name.startswith(('pyroute2.ndb', 'pyroute2.iproute', 'asyncio'))]\n"
+        "assert pyroute.load() == first\n"
+        "import pyroute2\n"
+        "assert pyroute2.IPRoute and pyroute.load() == first\n"
+    )
+    subprocess.run([sys.executable, "-c", text], check=True, env={**os.environ, "PYTHONPATH": "collections"}, cwd=ROOT)
 
 
 # Addresses

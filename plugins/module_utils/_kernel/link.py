@@ -58,13 +58,13 @@ class Links:
     """The adapter. It has a method for each operation of _plan/link.py, and keeps one socket open."""
 
     def __init__(self):
-        pyroute2 = pyroute.load()
-        self.link_message = pyroute2.netlink.rtnl.ifinfmsg.ifinfmsg
-        self.row_message = pyroute2.netlink.rtnl.ndmsg.ndmsg
-        self.address_message = _address_class(pyroute2.netlink)
+        netlink, ifinfmsg, ndmsg = pyroute.load()
+        self.link_message = ifinfmsg.ifinfmsg
+        self.row_message = ndmsg.ndmsg
+        self.address_message = _address_class(netlink)
         tables = {kind: table for kind, table in TABLES.items() if table and kind != "veth"}
         tables["bridge_slave"] = model.PORT
-        kinds = {kind: _kind_class(pyroute2.netlink, table) for kind, table in tables.items()}
+        kinds = {kind: _kind_class(netlink, table) for kind, table in tables.items()}
         self.link_message.ifinfo.register_link_kind(module=kinds)
         self.socket = pyroute.Socket()
         self.kernel = os.uname().release
