@@ -17,7 +17,7 @@ WITH    ?= $(if $(filter vxfld-%,$(VARIANT)),lab-vxfld) $(if $(filter etcd,$(REG
 
 RUN  = tools/run
 VARS = -e lab_prefix=$(PREFIX) -e lab_suite=$(SUITE)
-FULL = $(if $(filter full,$(KERNEL)),FULL_GUEST=$(PREFIX) tools/full --if-lacking)
+FULL = $(if $(filter full,$(KERNEL)),FULL_KERNEL=source FULL_GUEST=$(PREFIX) tools/full --if-lacking)
 ON   = $(or $(FULL),$(RUN))
 PLAY = $(ON) ansible-playbook $(addprefix -i inventories/,lab $(WITH)) $(VARS) $(if $(ENCRYPTION),-e encryption=$(ENCRYPTION)) $(ARGS)
 
@@ -54,7 +54,7 @@ test-all: lint images ## the same, with the ways from every variant to every oth
 	TEST_ALL=1 $(RUN) python tools/test.py
 
 test-full: images ## the tests that need MACsec, IPsec and the rest, on a full kernel
-	tools/full --if-lacking pytest --timeout=600 tests/full
+	FULL_KERNEL=source tools/full --if-lacking pytest --timeout=600 tests/full
 
 images: ## the lab images of all suites and the full kernel, a minute or more each unless they are cached
 	$(RUN) ansible-playbook playbooks/lab_images.yml

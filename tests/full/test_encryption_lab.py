@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Encryption on the lab by site.yml, as a user has it: each mode under each variant that it goes with, proven by verify with what is on
+the wire, from bare hosts and from one mode to another, unchanged by a rerun, and nothing left by the teardown.
+
+In a guest a play takes minutes, and all of this two hours. build/encryption.json then has the pings lost between modes, of 100 a second.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
+from driver import ALL, ROOT, Fabric, Ping, surprises, waited
+from macsec_support import MARKS
+
+pytestmark = [*MARKS, pytest.mark.timeout(3000)]
+
+WORDS = {
+    "none": {"encryption": "none"},
+    "inside": {"encryption": "macsec", "macsec_mode": "inside"},
+    "underlay": {"encryption": "macsec", "macsec_mode": "underlay"},
+    "ike": {"encryption": "ipsec", "ipsec_mode": "ike"},
+    "static": {"encryption": "ipsec", "ipsec_mode": "static"},
+}
+VTEPS = ("s1", "s2", "s3")
+FLOOD = "unicast-static-flood"
+# By default into each mode once; at length from each one to each other one.
+MODES = ["ike", "static", "inside", "underlay", "none"]
+if ALL:
+    MODES = [
+        "none", "ike", "none", "static", "none", "inside", "none", "underlay", "ike", "static", "inside", "underlay", "static",
+        "ike", "inside", "ike", "underlay", "inside", "static", "underlay", "none",
+    ]  # fmt: skip
+# Each other variant with each mode that it goes with.
+VARIANTS = [
+    *[("unicast-static-nd", mode) for mode in ("underlay", "ike", "static")],
+    *[("unicast-dynamic-nd", mode) for mode in ("static", "ike", "underlay")],
+    *[("unicast-routing", mode) for mode in ("underlay", "ike", "static")],
+    *[("vxfld-hrep", mode) for mode in ("static", "ike", "inside", "underlay")],
+]
+PROOF = ("marker on the wire", "a rogue's VXLAN let in", "VXLAN from a VTEP's address let in")
+# What a host has of encryption and of the collection, whoever made it; the record of keys that were sent with stays.
+LOOK = """
+ip -d -o link | grep -o ' macsec .*'; ip -o xfrm state; ip -o xfrm policy; nft list ruleset; ls /etc/vtep.fabric /etc/swanctl/*
+systemctl is-active strongswan; systemctl is-enabled strongswan; ip -o -6 addr show dev eth0 | grep -o 'inet6 2.*'; ip -o link | cut -d: -f2
+"""
+
+
+class Encrypted(Fabric):
+    def __init__(self, directory):
+        inventories = ROOT / "inventories"
+        super().__init__(directory, *(inventories / name for name in ("lab", "lab-vxfld", "lab-encryption")))
+        self.variant = self.mode = None
+        self.static_uses = 0
+        self.losses, self.seen = {}, set()
+
+    def words(self, variant, mode):
+        # Static keys that a host has used within a boot are never used again, so each use has a number of its own.
+        return ["-e", json.dumps({"variant": variant, **WORDS[mode], "ipsec_rotation": str(self.static_uses)})]
+
+    def go(self, variant, mode, *more):
+        """site.yml; what it changed."""
+        return self.play("site.yml", "--diff", *self.words(variant, mode), *more)
+
+    def convert(self, variant, mode, predict=False):
+        """From where the fabric is to another variant or mode, with pings meanwhile; how many were lost."""
+        self.static_uses += mode == "static" and (variant, mode) != (self.variant, self.mode)
+        predicted = predict and self.go(variant, mode, "--check")
+        with Ping(self, "h1", "2001:db8:ff::13") as six, Ping(self, "h1", "192.0.2.13") as four:
+            done = self.go(variant, mode)
+        assert not predict or surprises(done, predicted) == []
+        took = [self.variant, self.mode, variant, mode]
+        self.variant, self.mode = variant, mode
+        self.losses[" ".join(map(str, took))] = {"IPv6": six.lost, "IPv4": four.lost, "sent": six.sent}
+        path = ROOT / "build" / f"encryption-{self.prefix}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(self.losses, indent=1) + "\n")
+        return six.lost, four.lost
+
+    def proven(self):
+        """verify.yml, which fails where a check does; of encryption none may be left out."""
+        report = Path(f"{self.record}.verify")
+        words = self.words(self.variant, self.mode)
+        self.play("playbooks/verify.yml", *words, "-e", f"verify_report_file={report}")
+        checks = {(check["check"], check["host"]): check["ok"] for check in json.loads(report.read_text())["checks"]}
+        for kind in PROOF:
+            assert [checks.get((kind, host)) for host in VTEPS] == [None if self.mode == "none" else True] * 3, kind
+
+    def stays(self):
+        assert self.go(self.variant, self.mode) == {}
+        assert self.go(self.variant, self.mode, "--check") == {}
+
+    def look(self):
+        return {host: self.run(host, f"exec 2>&1; {LOOK}").splitlines() for host in VTEPS}
+
+
+@pytest.fixture(scope="module")
+def fabric(tmp_path_factory):
+    made = Encrypted(tmp_path_factory.mktemp("encryption"))
+    made.play("playbooks/lab_up.yml")
+    made.bare = made.look()
+    try:
+        yield made
+    finally:
+        made.play("playbooks/lab_down.yml")
+
+
+@pytest.mark.skipif(not ALL, reason="the shorter way does not")
+def test_the_way_goes_from_each_mode_to_each_other():
+    pairs = list(zip(MODES, MODES[1:]))
+    assert sorted(pairs) == sorted((one, other) for one in WORDS for other in WORDS if one != other)
+
+
+@pytest.mark.parametrize(("old", "new"), list(zip([None, *MODES], MODES)))
+def test_from_mode_to_mode(fabric, old, new):
+    """The first way into each mode is also predicted by check mode, and changes nothing when it is run again."""
+    first = new not in fabric.seen
+    fabric.seen.add(new)
+    fabric.convert(FLOOD, new, predict=first)
+    fabric.proven()
+    if first:
+        fabric.stays()
+
+
+@pytest.mark.parametrize(("variant", "mode"), VARIANTS)
+def test_each_variant_with_each_mode(fabric, variant, mode):
+    fabric.convert(variant, mode)
+    fabric.proven()
+    if ALL:
+        fabric.stays()
+
+
+@pytest.mark.parametrize("mode", ["ike", "underlay", *(["static", "inside"] if ALL else [])])
+def test_a_rebooted_vtep_comes_back(fabric, mode):
+    fabric.convert(FLOOD, mode)
+    before = fabric.run("s3", "cat /proc/1/stat").split()[21]
+    fabric.run("s3", "systemctl --no-block reboot")
+
+    def is_back():
+        time.sleep(2)
+        try:
+            state = fabric.run("s3", "cat /proc/1/stat; systemctl is-system-running || true").split()
+        except subprocess.CalledProcessError:
+            return False
+        return state[21] != before and state[-1] in ("running", "degraded")
+
+    waited(is_back, 300)
+    assert fabric.go(FLOOD, mode)
+    fabric.proven()
+    fabric.stays()
+
+
+def test_teardown_leaves_nothing(fabric):
+    fabric.play("playbooks/teardown.yml")
+    assert fabric.look() == fabric.bare
