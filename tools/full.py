@@ -21,7 +21,6 @@ import ctypes
 import fcntl
 import json
 import os
-import random
 import select
 import shlex
 import signal
@@ -130,21 +129,11 @@ def start(console, outlives, pass_fds=()):
     script = boot_script(image_path(image()), os.environ.get("FULL_MEMORY", "4G"))
     # Each system call and page fault in a guest goes from one process of this machine to another and back, which takes 14 us where both
     # are on one processor, and 93 where the other one has to be woken.
-    processor = random.choice(sorted(os.sched_getaffinity(0)))
+    processors = sorted(os.sched_getaffinity(0))
     # Process 1 of the PID namespace ends with unshare, and all of the guest with it.
     command = [
-        "taskset",
-        "-c",
-        str(processor),
-        "unshare",
-        "--mount",
-        "--net",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "sh",
-        "-c",
-        script,
+        *("taskset", "-c", str(processors[os.getpid() % len(processors)])),
+        *("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", script),
     ]
     if not outlives:
         command = ["setpriv", "--pdeathsig", "KILL", *command]

@@ -33,7 +33,9 @@ PLAY = """
 @pytest.fixture(scope="module")
 def fabric(tmp_path_factory):
     # Links whose MTU holds ESP.
-    made = Fabric(tmp_path_factory.mktemp("verify"), ROOT / "inventories" / "lab", ROOT / "inventories" / "lab-encryption")
+    made = Fabric(
+        tmp_path_factory.mktemp("verify"), ROOT / "inventories" / "lab", ROOT / "inventories" / "lab-encryption"
+    )
     made.play("playbooks/lab_up.yml")
     try:
         made.play("site.yml", "-e", json.dumps(WORDS))

@@ -173,19 +173,16 @@ def about(part, faults):
     return [fault for fault in faults if part in fault]
 
 
-@pytest.mark.parametrize("mode", model.MODES[1:])
-def test_a_mode_that_is_not_proven(mode, monkeypatch):
+@pytest.mark.parametrize("mode", model.MODES)
+def test_a_mode_that_is_not_available(mode):
     hostvars, groups = inventory(fabric_encryption={"mode": mode})
-    expected = [
-        f"fabric: encryption: {mode} is not available yet: it is not proven on a whole fabric; available is none"
-    ]
-    monkeypatch.setattr(pairing, "AVAILABLE", ("none",))
+    why = pairing.UNAVAILABLE.get(mode)
+    expected = [f"fabric: encryption: {mode} is not available: {why}"] if why else []
+    assert bool(why) == (mode in ("macsec-mka", "ipsec-opportunistic"))
     for picked in (None, mode):
         found = validate_filter.validate(hostvars, groups, "unicast-static-flood", encryption=picked)
         assert about("is not available", found) == expected
     assert validate_filter.validate(hostvars, groups, "unicast-static-flood", encryption="none") == []
-    monkeypatch.setattr(pairing, "AVAILABLE", model.MODES)
-    assert about("is not available", validate_filter.validate(hostvars, groups, "unicast-static-flood")) == []
 
 
 def jumbo(_words, hosts):
@@ -225,10 +222,9 @@ def test_pairs(variant, mode):
     assert len(found) == (1 if said and mode.startswith("ipsec") else 0)
 
 
-def test_faults_of_pair_and_mode_come_together(monkeypatch):
+def test_faults_of_pair_and_mode_come_together():
     hostvars, groups = inventory()
-    monkeypatch.setattr(pairing, "AVAILABLE", ("none",))
-    found = validate_filter.validate(hostvars, groups, "multicast", encryption="ipsec")
+    found = validate_filter.validate(hostvars, groups, "multicast", encryption="ipsec-opportunistic")
     assert about("is not available", found)
     assert about("does not go with variant", found)
 
@@ -322,17 +318,16 @@ def inventory(**words):
     return hostvars, {"vteps": list(hosts)}
 
 
-def test_filters_take_the_mode(monkeypatch):
+def test_filters_take_the_mode():
     hostvars, groups = inventory()
     assert validate_filter.validate(hostvars, groups, "unicast-static-flood") == []
     for nothing in (None, "", "none"):
         assert compile_filter.compile_host(hostvars, groups, "unicast-static-flood", "s1", nothing)["host"] == "s1"
-    monkeypatch.setattr(pairing, "AVAILABLE", ("none",))
-    assert about(
-        "macsec is not", validate_filter.validate(hostvars, groups, "unicast-static-flood", encryption="macsec")
-    )
-    with pytest.raises(Exception, match="macsec is not available"):
-        compile_filter.compile_host(hostvars, groups, "unicast-static-flood", "s1", "macsec")
+    refused = "macsec-mka is not available"
+    found = validate_filter.validate(hostvars, groups, "unicast-static-flood", encryption="macsec-mka")
+    assert about(refused, found)
+    with pytest.raises(Exception, match=refused):
+        compile_filter.compile_host(hostvars, groups, "unicast-static-flood", "s1", "macsec-mka")
 
 
 def test_what_differs_between_hosts_is_not_shown():

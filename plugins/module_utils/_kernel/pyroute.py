@@ -41,8 +41,8 @@ def load():
 def _package():
     """A package pyroute2 that is empty but for its place, unless the whole is there.
 
-    The whole takes 0.3 s of CPU, with a database, a shell and a web server in it, which is six times as long as what is used here, and half of
-    a module's call. Who imports pyroute2 afterwards gets the whole.
+    The whole takes 0.3 s of CPU, with a database, a shell and a web server in it: six times as long as what is used here, and half of a
+    module's call. Who imports pyroute2 afterwards gets the whole.
     """
     if "pyroute2" in sys.modules:
         yield
