@@ -103,10 +103,7 @@ def answers(fabric, host, address):
 
 @pytest.mark.parametrize(
     "variant",
-    [
-        pytest.param(one, marks=at_length if "l2" in one or "rsc" in one or one == "multicast" else ())
-        for one in VARIANTS
-    ],
+    [pytest.param(one, marks=() if one in ("unicast-static-nd", "unicast-routing") else at_length) for one in VARIANTS],
 )
 def test_tenants_with_the_same_addresses(fabric, variant):
     """Every endpoint of a tenant reaches every other one (the proof), and nobody another tenant's."""

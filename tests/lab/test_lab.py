@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from driver import at_length
 
 
 def wait(what, seconds=20):
@@ -128,7 +129,7 @@ def test_killed_containers(lab):
     assert lab.leftovers() == []
 
 
-@pytest.mark.parametrize("seconds", [0.05, 0.15, 0.3, 0.6, 1.2])
+@pytest.mark.parametrize("seconds", [0.15, 0.6, *(pytest.param(one, marks=at_length) for one in (0.05, 0.3, 1.2))])
 def test_up_killed_half_way(lab, seconds, lab_up_process):
     process = lab_up_process(lab)
     time.sleep(seconds)

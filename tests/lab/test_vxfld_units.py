@@ -420,6 +420,7 @@ def test_upstream_follows_the_kind_of_host(hosts):
         assert is_gone(hosts, "s1", "vxsnd")
 
 
+@at_length
 def test_ours_becomes_upstream_and_back(hosts):
     hosts.role()
     with Package(hosts):
