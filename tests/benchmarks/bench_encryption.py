@@ -146,7 +146,7 @@ def proven(way):
 
 
 def main():
-    made = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    made = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     made.add_argument("--rounds", type=int, default=5)
     made.add_argument("--seconds", type=int, default=5, help="of each way in each round")
     made.add_argument("--json", type=Path, help="write the figures here as well")
