@@ -210,6 +210,13 @@ options:
     type: str
     choices: [none, owned]
     default: none
+  assume_gone:
+    description:
+      - Whether what others have in the places of these states and policies counts as gone.
+      - For check mode, in a play where an earlier task removes it, which check mode leaves out, as in
+        C(assume_gone={{ ansible_check_mode }}). In a run what is still there is the kernel's error C(File exists).
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full

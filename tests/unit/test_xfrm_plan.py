@@ -104,6 +104,16 @@ def test_a_used_key_is_refused_for_output(rows):
     assert plan(ROWS, model.Seen(**rows), used={ROWS.states[2].digest()})
 
 
+def test_rows_of_others_that_an_earlier_task_removes_can_be_taken_for_gone():
+    seen = model.Seen(missing=[0])
+    seen.different = [(4, found(ROWS.policies[0], owned=False), ""), (5, found(ROWS.policies[1]), "another priority")]
+    with pytest.raises(RefusedError):
+        plan(ROWS, seen)
+    made = plan(ROWS, seen, assume_gone=True)
+    assert steps(made) == ["create state 0x1000", "replace policy out", "create policy in"]
+    assert [row.text() for row in made.added] == [ROWS.rows()[i].text() for i in (0, 4)]
+
+
 def test_a_key_that_another_state_has_is_refused_for_output():
     for rows in (
         {"missing": [0], "strangers": [found(ROWS.states[0])]},

@@ -68,6 +68,7 @@ ARGUMENTS = {
     "src": {"type": "path"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "purge": {"type": "str", "choices": ["none", "owned"], "default": "none"},
+    "assume_gone": {"type": "bool", "default": False},
 }
 EXCLUSIVE = [["src", "states"], ["src", "policies"]]
 NEEDED = [["src", "states", "policies"]]
@@ -77,8 +78,8 @@ INFO_ARGUMENTS = {"owned": {"type": "bool", "default": False}}
 class Desired:
     """The given states and policies, and what to do about them."""
 
-    def __init__(self, wanted, state, purge):
-        self.wanted, self.state, self.purge = wanted, state, purge
+    def __init__(self, wanted, state, purge, assume_gone):
+        self.wanted, self.state, self.purge, self.assume_gone = wanted, state, purge, assume_gone
 
 
 class XfrmResource(Resource):
@@ -101,7 +102,7 @@ class XfrmResource(Resource):
             faults += error.faults
         if faults:
             raise InputError(faults)
-        return Desired(wanted, params["state"], params["purge"])
+        return Desired(wanted, params["state"], params["purge"], params["assume_gone"])
 
     def read(self, desired):
         return self._look(desired), xfrm_keys.used()
@@ -111,7 +112,7 @@ class XfrmResource(Resource):
 
     def plan(self, desired, observed):
         seen, used = observed
-        made = planner.plan(desired.wanted, seen, desired.state, desired.purge, used)
+        made = planner.plan(desired.wanted, seen, desired.state, desired.purge, used, desired.assume_gone)
         self.kernel.check(made.new_states())
         return made
 

@@ -35,14 +35,18 @@ class Plan:
         return [row.digest() for row in self.new_states() if _counts(row)]
 
 
-def plan(wanted, seen, state="present", purge="none", used=()):
-    """The plan. used: digests of keys that were used for output. Raises RefusedError for what must not be."""
+def plan(wanted, seen, state="present", purge="none", used=(), assume_gone=False):
+    """The plan. used: digests of keys that were used for output. assume_gone: whether what others have in the places of these rows
+    counts as gone. Raises RefusedError for what must not be."""
     made = Plan(wanted)
     rows = wanted.rows()
     foreign = []
+    vacant = set(seen.missing)
     at = {}
     for i, found, how in seen.different:
-        if not found.owned:
+        if not found.owned and assume_gone:
+            vacant.add(i)
+        elif not found.owned:
             foreign.append(found.text())
         elif state == "absent":
             made.removed.append(found)
@@ -59,7 +63,7 @@ def plan(wanted, seen, state="present", purge="none", used=()):
         _order(made, [], [], made.removed)
         return made
     made.changed = list(at.values())
-    made.added = [rows[i] for i in seen.missing]
+    made.added = [rows[i] for i in sorted(vacant - set(at))]
     here = {found.digest for _i, found, _how in seen.different} | {found.digest for found in seen.strangers}
     _refuse(
         [row.text() for row in made.new_states() if _counts(row) and (row.digest() in used or row.digest() in here)],
