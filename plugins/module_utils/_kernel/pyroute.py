@@ -39,12 +39,12 @@ def load():
 
 @contextlib.contextmanager
 def _package():
-    """A package pyroute2 that is empty but for its place, unless the whole is there.
+    """A package pyroute2 that is empty but for its place, unless it is not needed or the whole is there.
 
     The whole takes 0.3 s of CPU, with a database, a shell and a web server in it: six times as long as what is used here, and half of a
     module's call. Who imports pyroute2 afterwards gets the whole.
     """
-    if "pyroute2" in sys.modules:
+    if "pyroute2" in sys.modules or all(f"pyroute2.{part}" in sys.modules for part in PARTS):
         yield
         return
     spec = importlib.util.find_spec("pyroute2")
