@@ -231,7 +231,7 @@ class Mesh:
         return found
 
     def heard(self, host):
-        return int(host.sh("tcpdump -nr /run/vx.pcap 2>/dev/null | grep -c 0x88b5 || true"))
+        return int(host.sh("tcpdump -nr /run/vx.pcap >/run/told 2>/dev/null && { grep -c 0x88b5 /run/told || true; }"))
 
 
 def meshes(*names):
