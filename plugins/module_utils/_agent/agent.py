@@ -31,7 +31,7 @@ from .listing import key_text
 from .looks import Looks, all_rows
 from .registry import Registry
 from .requests import Requests
-from .resolver import FDB, NEIGHBOR, NEW_FDB, NO_FDB, NO_NEIGHBOR, Device, Resolver
+from .resolver import FDB, NEIGHBOR, NEW_FDB, NO_FDB, NO_NEIGHBOR, SETTLE, Device, Resolver
 
 AGAIN = 1.0  # seconds until what failed is tried again
 READY = 10.0  # seconds after which a service is ready even if its registry has told nothing
@@ -388,6 +388,8 @@ class Agent:
             self.resolver.lost()
             self.access.resync()
             self.looks.soon(self.devices)
+            # What was written just before that look is taken to be there whatever it sees; this one sees it as it is.
+            self.later(SETTLE + PAUSE, self.looks.soon, self.devices)
 
     # The registry
 
