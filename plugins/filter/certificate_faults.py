@@ -11,7 +11,7 @@ short_description: What is wrong with a certificate that is to be a server's and
 description:
   - Judges on the controller, at its time of day, before a host is touched. A handshake in memory has to succeed in which both
     sides have this certificate and key and believe in this CA, and the client asks for this address.
-positional: _input, address
+positional: _input, address, root
 options:
   _input:
     description: The texts V(ca), V(cert) and V(key) in PEM.
@@ -21,6 +21,12 @@ options:
     description: The IP address that the certificate is to be for, by a subject alternative name.
     type: str
     required: true
+  root:
+    description: >-
+      Whether V(ca) has to be one certificate that it has signed itself, and V(cert) one that is signed by that. strongSwan takes no others
+      out of one file.
+    type: bool
+    default: false
 author: The vtep.fabric maintainers (@vtep-fabric)
 """
 

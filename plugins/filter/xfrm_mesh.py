@@ -11,7 +11,8 @@ short_description: IPsec states and policies of one host in a mesh of VTEPs, wit
 description:
   - Computes what M(vtep.fabric.xfrm) is to write on one host so that all VXLAN between the hosts is ESP.
   - Each direction between two hosts has an SPI and a key of its own, derived by HKDF with SHA-256 (RFC 5869) from the secret
-    and from name, address and epoch of both hosts. Both hosts compute the same; no key is stored or sent.
+    and from name, address and epoch of both hosts, the cipher, the mode and the port. Both
+    hosts compute the same; no key is stored or sent.
   - An epoch that changes changes all keys of its host. A key must not begin again at sequence number 0, so a host's epoch has to
     change whenever its states were lost, a reboot included. The id of the boot does so by itself
     (C(/proc/sys/kernel/random/boot_id)); a number after it rotates keys without a reboot.
@@ -65,7 +66,7 @@ options:
     type: int
     default: 1024
   block:
-    description: Whether VXLAN of and to this host's address is dropped that is of no pair of hosts.
+    description: Whether VXLAN of this host's address, and to any address that it has, is dropped that is of no pair of hosts.
     type: bool
     default: true
 author: The vtep.fabric maintainers (@vtep-fabric)

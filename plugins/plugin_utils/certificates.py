@@ -12,25 +12,36 @@ from pathlib import Path
 
 # What OpenSSL says of a certificate (<openssl/x509_vfy.h>), and what mends it; others are told as they are.
 EXPIRED, PURPOSE, ADDRESS = 10, 26, 64
+BEGIN = "-----BEGIN CERTIFICATE-----"
 
 
-def faults(texts, address):
+def faults(texts, address, root=False):
     """Every fault, each beginning with the word that it is of. texts: {"ca", "cert", "key"} in PEM, as both ends of a connection to
-    the address have them.
+    the address have them. root: ca is one certificate that signed itself, and cert one that it has signed.
     """
     found = [
         f"{name}: has no {kind} in PEM; write the text of the file, from BEGIN to END"
         for name, kind in (("ca", "CERTIFICATE"), ("cert", "CERTIFICATE"), ("key", "PRIVATE KEY"))
         if not _has(str(texts[name]), kind)
     ]
+    if root:
+        found += [
+            f"{name}: has {str(texts[name]).count(BEGIN)} certificates, of which strongSwan would read the first; give one, the "
+            f"{'root' if name == 'ca' else 'one that the root has signed'}"
+            for name in ("ca", "cert")
+            if str(texts[name]).count(BEGIN) > 1
+        ]
     if found:
         return found
     client, server = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.verify_mode = ssl.CERT_REQUIRED
     for context in (client, server):
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # etcd believes an intermediate CA without its root
+        if root:
+            context.verify_flags &= ~ssl.VERIFY_X509_PARTIAL_CHAIN  # which newer versions of Python set by themselves
+        else:
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # etcd believes an intermediate CA without its root
         found = found or _loaded(context, texts)
-    return found or _shaken(client, server, address)
+    return found or _shaken(client, server, address, root)
 
 
 def _has(text, kind):
@@ -58,7 +69,7 @@ def _loaded(context, texts):
     return []
 
 
-def _shaken(client, server, address):
+def _shaken(client, server, address, root):
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = {
         "as a server's": client.wrap_bio(to_client, to_server, server_hostname=address),
@@ -71,19 +82,23 @@ def _shaken(client, server, address):
             except ssl.SSLWantReadError:
                 pass
             except ssl.SSLCertVerificationError as error:
-                return [f"cert: is refused {whose} ({error.verify_message}); {_remedy(error.verify_code, address)}"]
+                return [
+                    f"cert: is refused {whose} ({error.verify_message}); {_remedy(error.verify_code, address, root)}"
+                ]
             except ssl.SSLError as error:
                 return [f"cert: is refused {whose} ({_reason(error)}); take another one"]
     return []
 
 
-def _remedy(code, address):
+def _remedy(code, address, root):
     if code == EXPIRED:
         return "take one that is valid, and a CA that is"
     if code == PURPOSE:
         return "it needs the extended key usages serverAuth and clientAuth"
     if code == ADDRESS:
         return f"it needs the subject alternative name IP:{address}"
+    if root:
+        return "it has to be signed by ca, and ca by itself"
     return "it has to be signed by ca, or by a CA between them whose certificate follows it"
 
 

@@ -66,6 +66,19 @@ def test_an_intermediate_ca_without_its_root(made):
     assert "it has to be signed by ca" in fault
 
 
+def test_strongswan_takes_no_chain(made):
+    assert faults(made.member(), ADDRESS, root=True) == []
+    made.make("between", "ca", CA)
+    texts = made.member(signer="between")
+    (fault,) = faults(texts, ADDRESS, root=True)
+    assert fault.startswith("cert: is refused") and "signed by ca, and ca by itself" in fault
+    both = {**texts, "ca": made.text("ca") + made.text("between"), "cert": texts["cert"] + made.text("between")}
+    assert [fault.split(", of which")[0] for fault in faults(both, ADDRESS, root=True)] == [
+        "ca: has 2 certificates",
+        "cert: has 2 certificates",
+    ]
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [

@@ -44,7 +44,7 @@ LAB = {
     "block": [
         {"dir": "out", "src": "2001:db8:1::1/128", "dst": "::/1", **BLOCK},
         {"dir": "out", "src": "2001:db8:1::1/128", "dst": "8000::/1", **BLOCK},
-        {"dir": "in", "src": "::/0", "dst": "2001:db8:1::1/128", **BLOCK},
+        {"dir": "in", "src": "::/0", "dst": "::/0", **BLOCK},
     ],
 }
 
@@ -79,7 +79,7 @@ def test_ipv4():
     assert found["family"] == 4
     ways = [(one["dir"], one["src"], one["dst"]) for one in found["block"]]
     mine = f"{found['local']}/32"
-    assert ways == [("out", mine, "0.0.0.0/1"), ("out", mine, "128.0.0.0/1"), ("in", "0.0.0.0/0", mine)]
+    assert ways == [("out", mine, "0.0.0.0/1"), ("out", mine, "128.0.0.0/1"), ("in", "0.0.0.0/0", "0.0.0.0/0")]
 
 
 def test_each_port_is_blocked():

@@ -103,7 +103,7 @@ def test_policies_of_a_mesh():
     )
     assert told[-2:] == [
         "policy dir out src 2001:db8:1::1/128 dst ::/0 proto udp dport 4789 priority 2000 action block",
-        "policy dir in src ::/0 dst 2001:db8:1::1/128 proto udp dport 4789 priority 2000 action block",
+        "policy dir in src ::/0 dst ::/0 proto udp dport 4789 priority 2000 action block",
     ]
     assert all(
         state.sel.src == state.src and state.sel.dst == state.dst and state.sel.dport == 4789 for state in read.states
@@ -138,11 +138,18 @@ def test_a_bad_mesh_is_refused(change, fault):
     assert SECRET not in str(caught.value)
 
 
+def test_what_a_state_is_made_for_makes_its_key():
+    """One that is made anew for something else begins again at sequence number 0."""
+    ways = [{}, {"mode": "tunnel"}, {"port": 8472}, {"mode": "tunnel", "port": 8472}]
+    made = [set(states("s1", **way)[0]) for way in ways]
+    assert len(set.union(*({(state[2], state[3]) for state in one} for one in made))) == 4 * 6
+
+
 def test_two_peers_with_one_spi_are_told(monkeypatch):
     made = keys.direction
     monkeypatch.setattr(
         "ansible_collections.vtep.fabric.plugins.module_utils._plan.xfrm_mesh.direction",
-        lambda *how: made(*how)._replace(spi=4096),
+        lambda *how, **use: made(*how, **use)._replace(spi=4096),
     )
     with pytest.raises(
         InputError, match="s2 and s3 and s4 have the same SPI towards s1 by chance; give one of them another epoch"

@@ -47,9 +47,11 @@ def hkdf(secret, salt, info, length):
     return made[:length]
 
 
-def direction(secret, sender, receiver, algorithm, key_length, auth_length=0):
-    """The Keys of what `sender` sends to `receiver`. secret: bytes; algorithm: its name; lengths in bytes."""
-    parts = [*sender, *receiver, algorithm, str(key_length)]
+def direction(secret, sender, receiver, algorithm, key_length, auth_length=0, use=()):
+    """The Keys of what `sender` sends to `receiver`. secret: bytes; algorithm: its name; lengths in bytes. use: what else a state is
+    made for, since a state that is made anew for something else must not have the key of the former one.
+    """
+    parts = [*sender, *receiver, algorithm, str(key_length), *use]
     # Each part with its length before it: no two lists of parts make the same bytes.
     info = b"".join(len(part).to_bytes(4, "big") + part for part in (str(part).encode() for part in parts))
     made = hkdf(secret, SALT, info, 4 + key_length + auth_length)

@@ -77,10 +77,11 @@ def static(how):
 
 
 def block(local, family, port):
-    """Policies for module xfrm that drop VXLAN of and to the VTEP's address which no association takes.
+    """Policies for module xfrm that drop VXLAN of the VTEP's address, and to any of the host's, which no association takes.
 
     They are there whether or not the daemon runs, so that nothing goes in clear when it has stopped, and nobody gets a frame in
-    without ESP, whatever address he sends from (CVE-2023-28840).
+    without ESP, whatever address he sends from or to (CVE-2023-28840): a VXLAN device takes packets to all addresses that the host
+    has, whatever its `local` (vxlan_create_sock, drivers/net/vxlan/vxlan_core.c).
     """
     mine, everybody, halves = (
         (f"{local}/32", "0.0.0.0/0", ("0.0.0.0/1", "128.0.0.0/1"))
@@ -90,4 +91,4 @@ def block(local, family, port):
     shared = {"proto": "udp", "dport": port, "priority": str(BLOCK_PRIORITY), "action": "block"}
     # The kernel holds one policy for a selector, and strongSwan has its own for this one.
     outward = [{"dir": "out", "src": mine, "dst": half, **shared} for half in halves]
-    return [*outward, {"dir": "in", "src": everybody, "dst": mine, **shared}]
+    return [*outward, {"dir": "in", "src": everybody, "dst": everybody, **shared}]

@@ -108,7 +108,7 @@ class _Mesh:
         self._direction(IN, peer, self.mine)
 
     def _direction(self, way, sender, receiver):
-        keys = direction(self.secret, sender, receiver, self.algorithm, *self.lengths)
+        keys = direction(self.secret, sender, receiver, self.algorithm, *self.lengths, use=(self.mode, self.port))
         if way == IN:
             self.spis.setdefault(keys.spi, []).append(sender.name)
         sel = {"src": _host(sender.address), "dst": _host(receiver.address), "proto": "udp", "dport": self.port}
@@ -133,10 +133,10 @@ class _Mesh:
         self.policies.append({"dir": way, **sel, "priority": PRIORITY, "tmpl": [tmpl]})
 
     def block(self):
-        """VXLAN of and to this host's address that no pair takes: that of strangers, and what would leave in clear."""
+        """VXLAN that no pair takes: that of strangers, to whatever address of the host, and what would leave in clear."""
         any_address = "0.0.0.0/0" if values.family(self.mine.address) == 4 else "::/0"
         mine = _host(self.mine.address)
-        for way, src, dst in ((OUT, mine, any_address), (IN, any_address, mine)):
+        for way, src, dst in ((OUT, mine, any_address), (IN, any_address, any_address)):
             sel = {"src": src, "dst": dst, "proto": "udp", "dport": self.port}
             self.policies.append({"dir": way, **sel, "priority": BLOCK_PRIORITY, "action": "block"})
 
