@@ -61,7 +61,7 @@ def verify_rogues(hostvars, groups, rogues, marker):
     plans = proof.read_plans(hostvars, groups)
     if not rogues or not verify_encryption.anywhere(plans):
         return []
-    return verify_encryption.rogue_requests(plans, proof.macs(hostvars, groups), inventory.plain(rogues), marker)
+    return verify_encryption.rogue_requests(plans, proof.interfaces(hostvars, groups), inventory.plain(rogues), marker)
 
 
 class FilterModule:

@@ -226,12 +226,13 @@ frr:
 installed:
   description: >-
     What shows that roles of this collection have been at work on the host, the paths of files by the role's name: V(agent),
-    V(ipsec), V(registry), V(underlay) and V(vxfld).
+    V(ipsec), V(macsec) (key agreement only), V(registry), V(underlay) and V(vxfld).
   returned: success
   type: dict
   sample:
     agent: []
     ipsec: []
+    macsec: []
     registry: []
     underlay: [/var/lib/vtep.fabric/ospfv3.json]
     vxfld: []

@@ -39,12 +39,15 @@ def read(hostvars, groups):
     return plans, [endpoint._asdict() for endpoint in fabric.endpoints]
 
 
-def macs(hostvars, groups):
-    """{host of one of KINDS: {interface: MAC address}}, as the preflight found them."""
+def interfaces(hostvars, groups):
+    """{host of one of KINDS: {interface: (MAC address, [address])}}, as the preflight found them."""
     found = {}
     for host in (host for group in KINDS for host in groups.get(group, ())):
-        interfaces = inventory.plain(hostvars[host].get("preflight_host", {}).get("interfaces", {}))
-        found[str(host)] = {name: known.get("mac") for name, known in interfaces.items()}
+        there = inventory.plain(hostvars[host].get("preflight_host", {}).get("interfaces", {}))
+        found[str(host)] = {
+            name: (known.get("mac"), [one.partition("/")[0] for one in known.get("addresses", ())])
+            for name, known in there.items()
+        }
     return found
 
 

@@ -178,7 +178,7 @@ def test_a_mode_that_is_not_available(mode):
     hostvars, groups = inventory(fabric_encryption={"mode": mode})
     why = pairing.UNAVAILABLE.get(mode)
     expected = [f"fabric: encryption: {mode} is not available: {why}"] if why else []
-    assert bool(why) == (mode in ("macsec-mka", "ipsec-opportunistic"))
+    assert bool(why) == (mode == "ipsec-opportunistic")
     for picked in (None, mode):
         found = validate_filter.validate(hostvars, groups, "unicast-static-flood", encryption=picked)
         assert about("is not available", found) == expected
@@ -323,11 +323,11 @@ def test_filters_take_the_mode():
     assert validate_filter.validate(hostvars, groups, "unicast-static-flood") == []
     for nothing in (None, "", "none"):
         assert compile_filter.compile_host(hostvars, groups, "unicast-static-flood", "s1", nothing)["host"] == "s1"
-    refused = "macsec-mka is not available"
-    found = validate_filter.validate(hostvars, groups, "unicast-static-flood", encryption="macsec-mka")
+    refused = "ipsec-opportunistic is not available"
+    found = validate_filter.validate(hostvars, groups, "unicast-static-flood", encryption="ipsec-opportunistic")
     assert about(refused, found)
     with pytest.raises(Exception, match=refused):
-        compile_filter.compile_host(hostvars, groups, "unicast-static-flood", "s1", "macsec-mka")
+        compile_filter.compile_host(hostvars, groups, "unicast-static-flood", "s1", "ipsec-opportunistic")
 
 
 def test_what_differs_between_hosts_is_not_shown():

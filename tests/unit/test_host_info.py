@@ -189,7 +189,7 @@ def test_what_is_written_and_what_there_is_of_frr(frr_tree):
 def test_what_roles_have_left(tmp_path, monkeypatch):
     places = {role: tuple((tmp_path, pattern) for _folder, pattern in told) for role, told in host.INSTALLED.items()}
     monkeypatch.setattr(host, "INSTALLED", places)
-    assert host.installed() == {"underlay": [], "vxfld": [], "agent": [], "registry": [], "ipsec": []}
+    assert host.installed() == {"macsec": [], "underlay": [], "vxfld": [], "agent": [], "registry": [], "ipsec": []}
     for name in (
         "ospfv3.json",
         "sysctl.json",
@@ -198,10 +198,12 @@ def test_what_roles_have_left(tmp_path, monkeypatch):
         "vtep-agent.pyz",
         "given.json",
         "ipsec.json",
+        "mka-eth0.conf",
         "other.service",
     ):
         (tmp_path / name).write_text("")
     assert host.installed() == {
+        "macsec": [f"{tmp_path}/mka-eth0.conf"],
         "underlay": [f"{tmp_path}/ospfv3.json"],
         "vxfld": [f"{tmp_path}/vxfld.pyz", f"{tmp_path}/vxsnd.service"],
         "agent": [f"{tmp_path}/given.json", f"{tmp_path}/vtep-agent.pyz"],

@@ -316,6 +316,13 @@ def test_hosts_that_are_away_are_heard_as_before_and_named():
     assert numbers(made)[1] == {sci("s2"): [0], sci("s3"): None}
 
 
+def test_a_channel_that_cannot_be_named_is_not_purged():
+    section = copy.deepcopy(PLANS["s1"]["macsec"])
+    del section["peers"]["ms-eth0"][1]["sci"]
+    made = macsec_fabric.turn(section, {"s1": STEADY["s1"]}, SECRET, "s1", "drop")
+    assert (made["purge"], made["away"]) == ("none", ["s2", "s3"])
+
+
 def test_before_the_device_is_there_only_it_is_told():
     made = turn({}, "drop")
     assert numbers(made) == (None, {sci("s2"): None, sci("s3"): None})

@@ -313,6 +313,16 @@ def test_a_device_made_anew_keeps_what_it_had():
     assert any(getattr(operation, "values", {}).get("mtu") == 1400 for operation in again.operations)
 
 
+def test_without_sci_the_device_has_the_one_that_receivers_make_up():
+    with pytest.raises(RefusedError, match="send_sci"):
+        plan(secy(), send_sci=False, has={"sci": OTHER})
+    again = plan(secy(), recreate=True, send_sci=False, has={"sci": OTHER})
+    [create] = [operation for operation in again.operations if type(operation).__name__ == "Create"]
+    assert "sci" not in create.values and create.values["send_sci"] is False
+    kept = plan(secy(), recreate=True, send_sci=False, has={"sci": OWN, "port": 1})
+    assert not [operation for operation in kept.operations if type(operation).__name__ == "Create"]
+
+
 def test_a_device_whose_channels_are_not_told_is_refused():
     there = link.Found("macsec0", 2, "macsec", HAS, lower="eth0")
     state = link.State({"eth0": ETH0, "macsec0": there}, "6.18.0")

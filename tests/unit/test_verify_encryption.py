@@ -157,12 +157,15 @@ def test_ports_of_a_variant_without_bridges():
     assert verify.node_request(plans["s2"], plans, endpoints, MARKER)["encryption"]["ports"] == ["eth1", "eth2"]
 
 
-MACS_OF = {name: {"eth0": f"02:00:00:00:00:0{n}"} for n, name in enumerate(("s1", "s2", "s3"), 1)}
+LINKS = {
+    name: {"eth0": (f"02:00:00:00:00:0{n}", ["169.254.0.1", f"fe80::{n}", f"fe80::1{n}"])}
+    for n, name in enumerate(("s1", "s2", "s3"), 1)
+}
 
 
 def test_vteps_as_rogues_send_to_all_but_themselves():
     plans, _endpoints = compiled(HOW["underlay"])
-    first, second = verify_encryption.rogue_requests(plans, MACS_OF, {"s1": "", "s2": ""}, MARKER)
+    first, second = verify_encryption.rogue_requests(plans, LINKS, {"s1": "", "s2": ""}, MARKER)
     assert (first["host"], first["request"]["dev"], second["host"]) == ("s1", "eth0", "s2")
     assert first["request"]["marker"] == verify_encryption.rogue_marker(MARKER)
     common = {"mac": "02:00:00:00:00:02", "dst": "2001:db8:2::1", "dstport": 4789, "vni": 100}
@@ -171,16 +174,16 @@ def test_vteps_as_rogues_send_to_all_but_themselves():
         {**common, "src": "2001:db8:3::1", "spoofed": True},  # that of a third, as there is one
     ]
     assert [(one["dst"], one["spoofed"]) for one in first["request"]["frames"][2:]] == [
-        ("2001:db8:3::1", False), ("2001:db8:3::1", True),
+        ("fe80::2", False), ("2001:db8:3::1", False), ("2001:db8:3::1", True), ("fe80::3", False),
     ]  # fmt: skip
-    assert [one["dst"] for one in second["request"]["frames"]] == ["2001:db8:1::1"] * 2
+    assert [one["dst"] for one in second["request"]["frames"]] == ["2001:db8:1::1"] * 2 + ["fe80::1"]
 
 
 def test_a_rogue_that_is_no_vtep():
     plans, _endpoints = compiled(HOW["esp"])
-    [found] = verify_encryption.rogue_requests(plans, MACS_OF, {"stranger": "eth7"}, MARKER)
-    assert (found["host"], found["request"]["dev"], len(found["request"]["frames"])) == ("stranger", "eth7", 6)
-    assert verify_encryption.rogue_requests(plans, MACS_OF, {}, MARKER) == []
+    [found] = verify_encryption.rogue_requests(plans, LINKS, {"stranger": "eth7"}, MARKER)
+    assert (found["host"], found["request"]["dev"], len(found["request"]["frames"])) == ("stranger", "eth7", 9)
+    assert verify_encryption.rogue_requests(plans, LINKS, {}, MARKER) == []
     assert verify_encryption.rogue_requests(plans, {}, {"stranger": "eth7"}, MARKER) == []
 
 
@@ -299,8 +302,9 @@ def test_without_pings_a_silent_underlay_is_not_run_and_says_so(proof):
     answers["s1"]["encryption"]["encrypted"] = {"sent": 0, "received": 0}
     found = judged(plans, answers)
     silent = [f"s1 {KIND[where]}", f"s1 {SAID[where]}", "s1 marker on the wire"]
-    # On the underlay's links there is always something, such as the pings between loopbacks.
-    assert of(found, False if where == "underlay" else None) == silent
+    # On the underlay's links there is always something, such as the pings between loopbacks. It tells nothing of VXLAN.
+    assert of(found, False) == (silent[:1] if where == "underlay" else [])
+    assert [kind for kind in of(found, None) if kind.startswith("s1")] == silent[where == "underlay" :]
     if where != "underlay":
         assert "no host of group endpoints pings" in "\n".join(verify.table(found))
         assert verify.table(found)[-1] == f"{len(found) - 3} of {len(found)} checks passed, 3 not run"
@@ -314,6 +318,19 @@ def test_a_rogue_that_was_not_sent_or_did_not_arrive_is_not_run_and_says_so(proo
     found = judged(plans, answers)
     assert (of(found, False), of(found, None)) == ([], ["s2 a rogue's VXLAN let in"])
     assert "s2: a rogue's VXLAN let in: none has arrived" in "\n".join(verify.table(found))
+
+
+def test_a_rogue_s_broadcast_tells_nothing_where_nothing_is_bridged(proof):
+    _where, plans, answers = proof
+    for plan in plans.values():
+        plan["access"] = {"fdb": {"dev": {}}, "routed": [["vxlan100", "h1"]]}
+    found = judged(plans, answers)
+    assert [kind.split(" ", 1)[1] for kind in of(found, None)] == [
+        "a rogue's VXLAN let in",
+        "VXLAN from a VTEP's address let in",
+    ] * 2
+    leak = broken(answers, ("s1", "encryption", "forwarded", "own"), 1)
+    assert of(judged(plans, leak), False) == ["s1 a rogue's VXLAN let in"]
 
 
 def test_what_arrives_in_clear_beside_an_esp_tunnel_is_not_run_and_says_so():

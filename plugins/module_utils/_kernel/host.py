@@ -35,6 +35,10 @@ REPLACED = ("daemons", "frr.conf", "ospf6d.conf", "ospfd.conf")
 ROOM = 256 * 1024  # bytes: each file is written anew beside the old one, and a configuration seldom has 100 KiB
 # What shows that a role has been at work, by the role's name: files that are there as long as its work is.
 INSTALLED = {
+    "macsec": (
+        (Path("/etc/vtep.fabric"), "mka-*.conf"),
+        (Path("/etc/systemd/system"), "vtep-mka@.service"),
+    ),
     "underlay": ((RECORDS, "ospfv[23].json"),),
     "vxfld": (
         (Path("/usr/local/lib/vtep.fabric"), "vxfld.pyz"),

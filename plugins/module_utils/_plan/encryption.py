@@ -7,7 +7,6 @@ from . import ipsec
 
 # Modes that site.yml refuses before the first change, and why.
 UNAVAILABLE = {
-    "macsec-mka": "with three hosts on a link Debian's wpa_supplicant may leave one of them out, and nobody is told; take macsec",
     "ipsec-opportunistic": "it takes Libreswan, which Debian does not install beside strongSwan; take ipsec",
 }
 

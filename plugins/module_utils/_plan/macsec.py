@@ -101,7 +101,12 @@ class Kind(link.Kind):
 
     def kept(self, device, found):
         kept = super().kept(device, found)
-        if "port" in device.wanted or "address" in device.wanted or found.has.get("send_sci") is False:
+        if (
+            "port" in device.wanted
+            or "address" in device.wanted
+            or found.has.get("send_sci") is False
+            or device.wanted.get("send_sci") is False
+        ):
             kept.pop("sci", None)  # the kernel makes it of address and port, and takes none without send_sci
         if "sci" in kept or "sci" in device.wanted:
             kept.pop("port", None)
@@ -115,7 +120,12 @@ class Kind(link.Kind):
     def needs_new(self, device, found, changes):
         options = super().needs_new(device, found, changes)
         # A new MAC address gives the device another SCI (macsec_set_mac_address), which its peers do not know.
-        return options + [option for option in ("address",) if option in changes]
+        options = options + [option for option in ("address",) if option in changes]
+        # Without it receivers take the SCI from MAC address and port.
+        silent = device.wanted.get("send_sci") is False and found.has.get("send_sci")
+        if silent and found.has.get("sci") != model.sci_of(found.has["address"], model.DEFAULTS["port"]):
+            options.append("send_sci")
+        return options
 
     def check_final(self, device, final, exists):
         faults = model.conflicts({**final, "window": device.wanted.get("window")})

@@ -17,8 +17,9 @@ from .._model.link import is_owned
 from .._model.vtep import derived_mac
 from . import access, macsec_keys, underlay
 
-# Of one device: so many fit the kernel's answer of 32 KiB (macsec_dump_txsc), and none can be read of more.
-CHANNELS = 100
+# Of one device: so many fit the kernel's answer of 32 KiB (macsec_dump_txsc) with two associations each, as while keys change, and none
+# can be read of more.
+CHANNELS = 85
 # Packets that may come late: what takes several ways, or a card's several queues, is not always in order.
 WINDOW = 1024
 # Share of the packet numbers. A quarter of 2^32 packets of 1500 bytes lasts 21 minutes at 10 Gbit/s.
@@ -218,7 +219,7 @@ def turn(section, told, secret, host, step, rotate=False):
 
     Hosts that are not in `told` are heard with what is there.
     """
-    faults, devices, away = [], [], set()
+    faults, devices, away, blind = [], [], set(), False
     settle = turning = False
     for options in section["devices"]:
         name = options["name"]
@@ -238,13 +239,15 @@ def turn(section, told, secret, host, step, rotate=False):
             continue
         turning = turning or bool(own.new)
         settle = settle or clashes(own, heard)
+        # A channel that cannot be named is not to be purged.
+        blind = blind or not all(sci for sci, _one in heard)
         channels = [{"sci": sci, **receiving(one, step)} for sci, one in heard if sci]
         devices.append({**options, **sending(own, step), **({"rx": channels} if step != "transmit" else {})})
     if faults:
         raise InputError(faults)
     return {
         "devices": devices,
-        "purge": "listed" if step in ("settle", "drop") else "none",
+        "purge": "listed" if step in ("settle", "drop") and not blind else "none",
         "settle": settle,
         "turning": turning,
         "away": sorted(away),
