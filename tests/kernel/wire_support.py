@@ -7,6 +7,7 @@ Everything is set up by iproute2, by hand as the planner knows nothing of it.
 """
 
 import contextlib
+import json
 import os
 import socket
 import struct
@@ -63,6 +64,18 @@ class Host:
             )
         assert done.returncode == 0, f"{done.stderr}{lines}"
 
+    def carries(self):
+        """Wait until its devices send: a veth pair, and what is on it, does so some time after it was set up (linkwatch), and drops what
+        comes before."""
+        end = time.monotonic() + 10
+        while True:
+            with self.here():
+                told = subprocess.run(["ip", "-j", "link"], capture_output=True, text=True, check=True).stdout
+            if {one["operstate"] for one in json.loads(told)} <= {"UP", "UNKNOWN"}:
+                return
+            assert time.monotonic() < end, told
+            time.sleep(0.01)
+
     def packets(self, dev):
         """A socket that sees whole frames of a device."""
         with self.here():
@@ -104,6 +117,8 @@ class Wire:
         one.ip([f"link add wire address {mac(0, 0)} mtu {self.mtu} type veth {peer}"])
         for host in self.hosts:
             host.ip(self._lines(host.number, tag_above_macsec))
+        for host in self.hosts:
+            host.carries()
         if self.stack.encryption.ipsec_nat_t:
             # Without a socket like that of an IKE daemon, what comes to port 4500 is not for ESP.
             with other.here():
