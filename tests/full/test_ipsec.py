@@ -149,7 +149,11 @@ class Mesh:
 
     def configure(self, name, secret=SECRET):
         host, section = self.hosts[name], self.plans[name]
-        words = {"ipsec_plan": section, "ipsec_proposal": f"{section['cipher']}-x25519"}
+        words = {
+            "ipsec_plan": section,
+            "ipsec_proposal": f"{section['cipher']}-x25519",
+            "ipsec_rekey_packets": 3000000000,
+        }
         text = render("connection.conf.j2", ipsec_by_certificate=self.by_certificate, **words)
         host.write("/etc/swanctl/conf.d/vtep-fabric.conf", text)
         if not self.by_certificate:
@@ -167,12 +171,11 @@ class Mesh:
 
     def forget(self, name):
         """What the unit does before it starts strongSwan."""
-        local = self.plans[name]["local"]
-        lines = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["ipsec_forget"]
-        words = {"ipsec_forget": [line.replace("{{ ipsec_plan.local }}", local) for line in lines]}
-        unit = render("dropin.conf.j2", ipsec_loaded="/run/loaded", ipsec_started="/run/started", **words)
+        unit = render(
+            "dropin.conf.j2", ipsec_loaded="/run/loaded", ipsec_started="/run/started", ipsec_plan=self.plans[name]
+        )
         found = re.findall("^ExecStartPre=-(.*)$", unit, re.MULTILINE)
-        assert len(found) == len(lines)
+        assert len(found) == 6
         self.hosts[name].sh("\n".join(found))
 
     def block(self, name):

@@ -50,7 +50,7 @@ class Link:
 
     def start(self, name, key):
         text = Environment(trim_blocks=True).from_string(TEMPLATE.read_text()).render(
-            macsec_words={"mka_keys": [key]}, ansible_play_hosts_all=NAMES, inventory_hostname=name)  # fmt: skip
+            macsec_words={"mka_keys": [key]}, macsec_members=NAMES, inventory_hostname=name)  # fmt: skip
         conf = self.disk / f"{name}.conf"
         conf.write_text(text)
         # The image's program with the image's libraries, without changing the root: the configuration is outside.
