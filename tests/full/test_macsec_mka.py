@@ -80,7 +80,7 @@ class Link:
         for host in (*self.hosts.values(), self.switch):
             host.close()
 
-    def agreed(self, seconds=60, names=NAMES):
+    def agreed(self, seconds=150, names=NAMES):
         """How long it took until each host hears the others."""
         start = time.monotonic()
         while time.monotonic() < start + seconds:
