@@ -45,7 +45,7 @@ VARIANTS = [
 # Under which a rogue's broadcast would go nowhere in any case.
 ROUTED = "unicast-routing"
 # Counts VXLAN on the underlay's bridge that holds neither MACsec nor comes as ESP or MACsec, but for what verify's rogues send.
-CLEAR = """
+CLEAR = r"""
 import socket, sys, threading
 found, ended, samples = 0, threading.Event(), []
 threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
