@@ -44,13 +44,12 @@ VARIANTS = [
 ]
 # Under which a rogue's broadcast would go nowhere in any case.
 ROUTED = "unicast-routing"
-# Counts VXLAN on the underlay's bridge that holds neither MACsec nor comes as ESP or MACsec, but for what verify's rogues send.
+# Counts VXLAN that hosts send to the underlay's bridge and that holds no MACsec; ESP, and MACsec below it, show none.
 CLEAR = r"""
 import socket, sys, threading
 found, ended, samples = 0, threading.Event(), []
 threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
-    raw.bind(("underlay", 3))  # ETH_P_ALL
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as raw:  # ETH_P_ALL, of each port of the bridge
     raw.settimeout(0.1)
     print("ready", flush=True)
     while not ended.is_set():
