@@ -24,7 +24,7 @@ ROLE = Path(__file__).parents[2] / "roles" / "macsec"
 TEMPLATE = ROLE / "templates" / "mka.conf.j2"
 NAMES = ("s1", "s2", "s3")
 # As systemd does.
-AGAIN = 'while :; do "$0" "$@"; test $? = 75 || exit; sleep 1; done'
+AGAIN = 'while :; do "$0" "$@"; test $? = 75 || exit; sleep 16; done'
 KEYS = ({"ckn": "01", "cak": "6b" * 16}, {"ckn": "02a4", "cak": "5c" * 16})
 
 
