@@ -178,7 +178,7 @@ def test_a_mode_that_is_not_available(mode):
     hostvars, groups = inventory(fabric_encryption={"mode": mode})
     why = pairing.UNAVAILABLE.get(mode)
     expected = [f"fabric: encryption: {mode} is not available: {why}"] if why else []
-    assert bool(why) == (mode in ("macsec-mka", "ipsec-opportunistic"))
+    assert bool(why) == (mode == "ipsec-opportunistic")
     for picked in (None, mode):
         found = validate_filter.validate(hostvars, groups, "unicast-static-flood", encryption=picked)
         assert about("is not available", found) == expected

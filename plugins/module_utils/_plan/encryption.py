@@ -7,7 +7,6 @@ from . import ipsec
 
 # Modes that site.yml refuses before the first change, and why.
 UNAVAILABLE = {
-    "macsec-mka": "its supplicants agree in tests, but did not on booted hosts at the last trial; take macsec",
     "ipsec-opportunistic": "it takes Libreswan, which Debian does not install beside strongSwan; take ipsec",
 }
 
