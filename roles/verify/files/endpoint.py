@@ -63,8 +63,10 @@ def main():
     # Where the fabric encrypts, what is sent carries a marker, which must be seen nowhere; ping repeats it as often as it fits.
     marker = request.get("marker", "")
     pattern = ("-p", marker) if marker else ()
-    # What is known of the others is asked for anew; permanent entries, such as a gateway's, stay.
-    subprocess.run(["ip", "neigh", "flush", "dev", dev], check=True, stdout=subprocess.DEVNULL)
+    # What is known of the others is asked for anew; permanent entries, such as a gateway's, stay. So do those that are being asked for: an
+    # answer to another endpoint's ping may be waiting there, and would be lost.
+    known = [word for state in ("reachable", "stale", "delay", "probe", "failed") for word in ("nud", state)]
+    subprocess.run(["ip", "neigh", "flush", "dev", dev, *known], check=True, stdout=subprocess.DEVNULL)
     answer = {"reach": ping_all(plain, *pattern, "-c", "1", "-i", "0.2", "-w", str(request["wait"]))}
     answer["loss"] = ping_all(plain, *pattern, "-c", "10", "-i", "0.01", "-W", "1")
     answer["full"] = ping_all(full, *pattern, "-c", "3", "-i", "0.01", "-W", "1")
