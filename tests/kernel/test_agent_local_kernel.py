@@ -32,7 +32,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 NAMES = {role: f"val{os.getpid()}-{role}" for role in ("vtep", "h1", "h2")}
 MACS = {"h1": "50:54:33:00:00:01", "h2": "50:54:33:00:00:02"}
 VNI = 100
-WAIT = 30
+WAIT = 10
 
 
 def sh(*words, check=True):

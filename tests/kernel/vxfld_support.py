@@ -135,7 +135,7 @@ def received(one, seconds=0.3):
         one.settimeout(5)
 
 
-def eventually(what, seconds=30.0):
+def eventually(what, seconds=10.0):
     """Wait until `what()` is true; what it returned."""
     end = time.monotonic() + seconds
     while True:

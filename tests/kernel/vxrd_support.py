@@ -19,7 +19,7 @@ from device_support import sh
 UTILS = Path(__file__).parents[2] / "plugins/module_utils"
 ZERO = "00:00:00:00:00:00"
 SERVERS = {4: "203.0.113.100", 6: "2001:db8:100::1"}
-WAIT = 30.0  # seconds; the machine may be busy
+WAIT = 10.0  # seconds; the machine may be busy
 
 
 def ip(text):

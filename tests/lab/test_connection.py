@@ -70,7 +70,7 @@ def test_a_command_that_is_stopped_goes_on_when_it_is_told_to(connection):
         pid = process.stdout.readline().strip()
         stopped = f"until grep -q '^State:.T' /proc/{pid}/status; do sleep 0.05; done; sleep 0.3"
         assert connection.exec_command(f"{stopped}; kill -CONT {pid}")[0] == 0
-        assert process.communicate(timeout=20)[0] == "on\n"
+        assert process.communicate(timeout=5)[0] == "on\n"
 
 
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS.keys())

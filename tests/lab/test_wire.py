@@ -170,7 +170,7 @@ class Capture:
     def __exit__(self, *error):
         self.process.communicate(timeout=10)
 
-    def until(self, wanted, times=1, seconds=20):
+    def until(self, wanted, times=1, seconds=5):
         """All frames so far, when as many as `times` are what is wanted."""
         deadline = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
