@@ -334,7 +334,9 @@ def test_neighbours_of_ospfv3():
     found = reading.neighbors_v3(V3_NEIGHBORS)
     assert [(row["id"], row["state"]) for row in found] == [("10.0.0.2", "Full"), ("10.0.0.3", "2-Way")]
     for own, ready in (("DROther", 2), ("BDR", 1)):
-        assert len(reading.settled({"neighbors": found, "interfaces": [{"name": "u0", "state": own}]})) == ready
+        state = {"neighbors": found, "interfaces": [{"name": "u0", "state": own}]}
+        assert len(reading.settled(state)) == ready
+        assert [row["settled"] for row in reading.judged(state)["neighbors"]] == [True, ready == 2]
 
 
 def test_a_neighbour_that_is_to_become_adjacent_is_not_ready_at_2_way():

@@ -70,19 +70,29 @@ def state(protocol):
         neighbors, interfaces, routes = frr.ask(
             "show ipv6 ospf6 neighbor detail json", "show ipv6 ospf6 interface json", "show ipv6 ospf6 route json"
         )
-        return {
-            "neighbors": neighbors_v3(neighbors),
-            "interfaces": interfaces_v3(interfaces),
-            "routes": routes_v3(routes),
-        }
+        return judged(
+            {
+                "neighbors": neighbors_v3(neighbors),
+                "interfaces": interfaces_v3(interfaces),
+                "routes": routes_v3(routes),
+            }
+        )
     neighbors, interfaces, routes = frr.ask(
         "show ip ospf neighbor json", "show ip ospf interface json", "show ip ospf route json"
     )
-    return {
-        "neighbors": neighbors_v2(neighbors, interfaces),
-        "interfaces": interfaces_v2(interfaces),
-        "routes": routes_v2(routes),
-    }
+    return judged(
+        {
+            "neighbors": neighbors_v2(neighbors, interfaces),
+            "interfaces": interfaces_v2(interfaces),
+            "routes": routes_v2(routes),
+        }
+    )
+
+
+def judged(state):
+    """With whether each neighbour is settled."""
+    ready = settled(state)
+    return {**state, "neighbors": [{**row, "settled": row in ready} for row in state["neighbors"]]}
 
 
 def neighbors_v3(found):
