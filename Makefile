@@ -27,7 +27,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 lab: ## build the lab, deploy VARIANT and prove it with packets (VARIANT=, ENCRYPTION=, KERNEL=host|full, REGISTRY=file|etcd, SUITE=trixie|bookworm|forky, PREFIX=)
-	$(if $(FULL),$(RUN) ansible localhost -m include_role -a 'name=vtep.fabric.lab tasks_from=image' $(VARS))
+	$(if $(FULL),$(RUN) ansible localhost -m include_role -a 'name=vtep.fabric.lab tasks_from=image' $(VARS) $(if $(ENCRYPTION),-e encryption=$(ENCRYPTION)))
 	$(if $(FULL),$(FULL) --up)
 	$(PLAY) playbooks/lab_up.yml site.yml playbooks/verify.yml -e variant=$(VARIANT)
 

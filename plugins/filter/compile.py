@@ -221,7 +221,6 @@ _value:
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile as plan
-from ansible_collections.vtep.fabric.plugins.module_utils._plan import encryption as pairing
 from ansible_collections.vtep.fabric.plugins.plugin_utils import inventory
 
 
@@ -229,7 +228,6 @@ def compile_host(hostvars, groups, variant, host, encryption=None):
     words, hosts, service_hosts, registry_hosts, unread = inventory.read(hostvars, groups, encryption)
     variant, host = inventory.plain(variant), inventory.plain(host)
     fabric, faults = plan.read(words, hosts, variant, unread, service_hosts, registry_hosts)
-    faults = [*faults, *pairing.unavailable(fabric)]
     if not faults and host not in (*hosts, *service_hosts, *registry_hosts):
         faults = [
             f"{host}: is in none of the groups vteps, service_nodes and registry, and only their hosts can be compiled for"

@@ -68,14 +68,13 @@ _value:
 """
 
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile as plan
-from ansible_collections.vtep.fabric.plugins.module_utils._plan import encryption as pairing
 from ansible_collections.vtep.fabric.plugins.plugin_utils import inventory
 
 
 def validate(hostvars, groups, variant, limit=plan.SHOWN_FAULTS, encryption=None):
     words, hosts, service_hosts, registry_hosts, unread = inventory.read(hostvars, groups, encryption)
-    fabric, faults = plan.read(words, hosts, inventory.plain(variant), unread, service_hosts, registry_hosts)
-    return plan.bounded([*faults, *pairing.unavailable(fabric)], limit)
+    faults = plan.read(words, hosts, inventory.plain(variant), unread, service_hosts, registry_hosts)[1]
+    return plan.bounded(faults, limit)
 
 
 class FilterModule:

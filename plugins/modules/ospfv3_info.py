@@ -91,8 +91,8 @@ neighbors:
       sample: 203.0.113.2
     settled:
       description: >-
-        Whether the adjacency is as far as it gets: C(Full), or C(2-Way) between two routers of a LAN that are neither its designated nor its
-        backup designated router (RFC 2328, section 10.4).
+        Whether the adjacency is as far as it gets: C(Full), or C(2-Way) between two routers of a LAN that are neither its designated nor
+        its backup designated router (RFC 2328, section 10.4).
       type: bool
       sample: true
 interfaces:

@@ -8,7 +8,6 @@ from ansible_collections.vtep.fabric.plugins.module_utils._model import ciphers,
 from ansible_collections.vtep.fabric.plugins.module_utils._model import encryption as model
 from ansible_collections.vtep.fabric.plugins.module_utils._model.reading import Faults, Unreadable
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile as plan
-from ansible_collections.vtep.fabric.plugins.module_utils._plan import encryption as pairing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_fabric import fabric, service_nodes
@@ -83,6 +82,8 @@ ONE = [
     ({"macsec_cipher": "rot13"}, None, ["macsec_cipher: 'rot13' is unknown; known are gcm-aes-128,"]),
     ({"macsec_cipher": "aes128gcm16"}, None, ["macsec_cipher: 'aes128gcm16' is no cipher of MACsec; known are"]),
     ({"macsec_send_sci": "perhaps"}, None, ["macsec_send_sci: 'perhaps' is neither true nor false"]),
+    ({"ipsec_group": "clear"}, None, ["ipsec_group: 'clear' is unknown; known are private, private-or-clear"]),
+    ({"ipsec_prefix": "2001:db8::1/64"}, None, ["ipsec_prefix: 2001:db8::1/64 has host bits set"]),
     ({"ipsec_mode": "manual"}, None, ["ipsec_mode: 'manual' is unknown; known are ike, opportunistic, static"]),
     ({"ipsec_cipher": "gcm-aes-128"}, None, ["ipsec_cipher: 'gcm-aes-128' is no cipher of ESP"]),
     ({"ipsec_esp_mode": "inside"}, None, ["ipsec_esp_mode: 'inside' is unknown; known are transport, tunnel"]),
@@ -173,18 +174,6 @@ def about(part, faults):
     return [fault for fault in faults if part in fault]
 
 
-@pytest.mark.parametrize("mode", model.MODES)
-def test_a_mode_that_is_not_available(mode):
-    hostvars, groups = inventory(fabric_encryption={"mode": mode})
-    why = pairing.UNAVAILABLE.get(mode)
-    expected = [f"fabric: encryption: {mode} is not available: {why}"] if why else []
-    assert bool(why) == (mode == "ipsec-opportunistic")
-    for picked in (None, mode):
-        found = validate_filter.validate(hostvars, groups, "unicast-static-flood", encryption=picked)
-        assert about("is not available", found) == expected
-    assert validate_filter.validate(hostvars, groups, "unicast-static-flood", encryption="none") == []
-
-
 def jumbo(_words, hosts):
     for host in hosts.values():
         host["preflight_host"]["interfaces"]["eth0"]["mtu"] = 9000
@@ -220,13 +209,6 @@ def test_pairs(variant, mode):
     under = {**words, "encryption": mode, "fabric_encryption": {"macsec_mode": "underlay"}}
     found = about("does not go with variant", plan.read(under, hosts, variant, service_hosts=nodes)[1])
     assert len(found) == (1 if said and mode.startswith("ipsec") else 0)
-
-
-def test_faults_of_pair_and_mode_come_together():
-    hostvars, groups = inventory()
-    found = validate_filter.validate(hostvars, groups, "multicast", encryption="ipsec-opportunistic")
-    assert about("is not available", found)
-    assert about("does not go with variant", found)
 
 
 @pytest.mark.parametrize(
@@ -323,11 +305,11 @@ def test_filters_take_the_mode():
     assert validate_filter.validate(hostvars, groups, "unicast-static-flood") == []
     for nothing in (None, "", "none"):
         assert compile_filter.compile_host(hostvars, groups, "unicast-static-flood", "s1", nothing)["host"] == "s1"
-    refused = "ipsec-opportunistic is not available"
-    found = validate_filter.validate(hostvars, groups, "unicast-static-flood", encryption="ipsec-opportunistic")
+    refused = "ipsec-opportunistic does not go with variant multicast"
+    found = validate_filter.validate(hostvars, groups, "multicast", encryption="ipsec-opportunistic")
     assert about(refused, found)
     with pytest.raises(Exception, match=refused):
-        compile_filter.compile_host(hostvars, groups, "unicast-static-flood", "s1", "ipsec-opportunistic")
+        compile_filter.compile_host(hostvars, groups, "multicast", "s1", "ipsec-opportunistic")
 
 
 def test_what_differs_between_hosts_is_not_shown():

@@ -41,6 +41,8 @@ LAB = {
     "nat_t": False,
     "peers": [{"name": "s2", "address": "2001:db8:2::1"}, {"name": "s3", "address": "2001:db8:3::1"}],
     "static": None,
+    "group": None,
+    "prefix": None,
     "block": [
         {"dir": "out", "src": "2001:db8:1::1/128", "dst": "::/1", **BLOCK},
         {"dir": "out", "src": "2001:db8:1::1/128", "dst": "8000::/1", **BLOCK},
@@ -103,6 +105,18 @@ def test_each_port_is_blocked():
     ]
 
 
+def test_opportunistic():
+    """The network is the smallest that holds all VTEPs, or one that is given, into which others may come without a change here."""
+    group = {"group": "private", "prefix": "2001:db8::/46"}
+    assert section({"ipsec_mode": "opportunistic"}) == {**LAB, "mode": "opportunistic", **group}
+    wide = {"ipsec_prefix": "2001:db8::/32", "ipsec_group": "private-or-clear"}
+    found = section({"ipsec_mode": "opportunistic", **wide})
+    # Whoever lets in what is clear as well blocks nothing.
+    assert (found["prefix"], found["group"], found["block"]) == ("2001:db8::/32", "private-or-clear", [])
+    # Words of this mode say nothing in another.
+    assert section(wide) == LAB
+
+
 def test_nothing_without_esp():
     fabric, hosts, *_others = words_of("lab")
     found, _faults = plan.read(fabric, hosts, VARIANT)
@@ -114,6 +128,18 @@ def test_nothing_without_esp():
     [
         ({"ipsec_esp_mode": "tunnel"}, ["ipsec_esp_mode: tunnel does not go with ipsec_mode ike"]),
         ({"ipsec_mode": "static"}, ["ipsec_secret: is missing"]),
+        (
+            {"ipsec_mode": "opportunistic", "ipsec_esp_mode": "tunnel"},
+            ["ipsec_esp_mode: tunnel does not go with ipsec_mode opportunistic"],
+        ),
+        (
+            {"ipsec_mode": "opportunistic", "ipsec_prefix": "2001:db8:2::/47"},
+            ["ipsec_prefix: 2001:db8:2::/47 does not hold all VTEPs: s1 has 2001:db8:1::1; take a network that does"],
+        ),
+        (
+            {"ipsec_mode": "opportunistic", "ipsec_prefix": "192.0.2.0/24"},
+            ["ipsec_prefix: 192.0.2.0/24 does not hold all VTEPs: s1 has 2001:db8:1::1, s2 has"],
+        ),
         (
             {"ipsec_mode": "static", "ipsec_nat_t": True},
             ["ipsec_secret: is missing", "ipsec_nat_t: does not go with ipsec_mode static"],

@@ -187,6 +187,34 @@ def test_a_rogue_that_is_no_vtep():
     assert verify_encryption.rogue_requests(plans, {}, {"stranger": "eth7"}, MARKER) == []
 
 
+def test_a_rogue_sends_to_an_endpoint_where_vteps_route():
+    """A broadcast would go nowhere there. Without endpoints on both sides nothing would."""
+    plans, _endpoints = compiled(HOW["esp"], variant="unicast-routing")
+    [found] = verify_encryption.rogue_requests(plans, LINKS, {"s2": ""}, MARKER)
+    frames = [one for one in found["request"]["frames"] if one["dst"] == "2001:db8:1::1"]
+    assert frames[0]["inner"] == {"mac": "02:00:00:00:00:01", "src": "2001:db8:ff::11", "dst": "2001:db8:ff::10"}
+    plans["s1"]["overlay"]["neighbors"]["table"] = "192.0.2.10 dev eth1 lladdr 50:54:33:00:00:01 nud permanent\n"
+    [found] = verify_encryption.rogue_requests(plans, LINKS, {"s2": ""}, MARKER)
+    assert "inner" not in found["request"]["frames"][0]
+
+
+@pytest.mark.parametrize(
+    ("src", "dst", "kind"), [("192.0.2.11", "192.0.2.10", "0x0800"), ("2001:db8:ff::11", "2001:db8:ff::10", "0x86dd")]
+)
+def test_the_rogues_packet_to_an_endpoint(src, dst, kind):
+    payload = bytes.fromhex(REQUEST["rogue_marker"]) + b"\1"
+    inner = {"mac": "02:00:00:00:00:01", "src": src, "dst": dst}
+    frame = MACS + b"\x86\xdd" + rogue.packet("2001:db8:9::1", "2001:db8:2::1", 4789, 100, payload, inner)
+    words = f"2001:db8:9::1 > 2001:db8:2::1 UDP 4789 VNI 100 EtherType {kind}"
+    assert encryption.look(frame, [4789]) == ("vxlan", words)
+    ethernet = frame[14 + 40 + 8 + 8 :]
+    assert ethernet[:6] == bytes.fromhex("020000000001")
+    # What comes of it at the access port is one packet of UDP, as other programs read them.
+    assert encryption.look(ethernet, [9])[0] == "other" and payload in ethernet
+    udp = ethernet[14 + (20 if "." in dst else 40) :]
+    assert udp[2:6] == (9).to_bytes(2, "big") + (8 + len(payload)).to_bytes(2, "big")
+
+
 # The judgement
 
 SCI = {"s1": "0200000000010001", "s2": "0200000000020001"}
@@ -331,6 +359,21 @@ def test_a_rogue_s_broadcast_tells_nothing_where_nothing_is_bridged(proof):
     ] * 2
     leak = broken(answers, ("s1", "encryption", "forwarded", "own"), 1)
     assert of(judged(plans, leak), False) == ["s1 a rogue's VXLAN let in"]
+
+
+@pytest.mark.parametrize("proof", ["esp"], indirect=True)
+def test_what_private_or_clear_permits_is_not_run_and_says_so(proof):
+    _where, plans, answers = proof
+    for plan in plans.values():
+        plan["ipsec"]["group"] = "private-or-clear"
+    answers = broken(answers, ("s1", "encryption", "clear", "sent"), 1)
+    found = judged(plans, broken(answers, ("s1", "encryption", "forwarded", "own"), 1))
+    assert of(found, False) == []
+    permitted = ["VXLAN in clear", "marker on the wire", "a rogue's VXLAN let in", "VXLAN from a VTEP's address let in"]
+    assert of(found, None) == [f"{host} {kind}" for host in ("s1", "s2") for kind in permitted]
+    assert "ipsec_group private-or-clear permits it" in "\n".join(verify.table(found))
+    unencrypted = broken(answers, ("s1", "encryption", "encrypted", "sent"), 0)
+    assert of(judged(plans, unencrypted), False) == ["s1 packets with ESP"]
 
 
 def test_what_arrives_in_clear_beside_an_esp_tunnel_is_not_run_and_says_so():
@@ -530,6 +573,8 @@ def open_folder():
         ("mka_cak=0123456789ABCDEF0123456789ABCDEF\n", True),
         ('{"sak": "000102030405060708090a0b0c0d0e0f"}', True),
         ("psk=0123456789abcdef0123456789abcdef", True),
+        ('192.0.2.1 %any : PSK "a word that is secret"\n', True),
+        ("# 192.0.2.1 %any : PSK is how it is written\ninclude /etc/ipsec.d/*.secrets\n", False),
         ('{"key_id": "000102030405060708090a0b0c0d0e0f", "boot": "one"}', False),
         ("key: /etc/vtep.fabric/registry/server-key.pem\n", False),
         ("mka_ckn=0123456789ABCDEF0123456789ABCDEF\n", False),

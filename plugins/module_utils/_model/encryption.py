@@ -7,6 +7,7 @@ mode is picked. No fault quotes a key.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ MODES = (NONE, "macsec", "macsec-mka", "ipsec", "ipsec-opportunistic")
 MACSEC_MODES = ("inside", "underlay")
 IPSEC_MODES = ("ike", "opportunistic", "static")
 ESP_MODES = ("transport", "tunnel")
+IPSEC_GROUPS = ("private", "private-or-clear")  # Libreswan's
 # Words that only some modes read.
 READ_BY = {"macsec_": ("macsec", "macsec-mka"), "mka_": ("macsec-mka",), "ipsec_": ("ipsec", "ipsec-opportunistic")}
 CAKS = (16, 32)  # bytes of a CAK: AES-CMAC of 128 or 256 bits (IEEE 802.1X, clause 9.3)
@@ -36,6 +38,8 @@ class Encryption:
     ipsec_cipher: str = "aes128gcm16"
     ipsec_esp_mode: str = "transport"
     ipsec_nat_t: bool = False
+    ipsec_group: str = "private"
+    ipsec_prefix: str | None = None
     macsec_secret: str | None = field(default=None, repr=False)
     ipsec_secret: str | None = field(default=None, repr=False)
     # ((CKN, CAK), ...) in hexadecimal digits: what is first is in use, and the others are there for changing to them.
@@ -94,6 +98,8 @@ def read(value, picked, faults, strict=False):
         ipsec_cipher=words.get("ipsec_cipher", cipher(ciphers.ESP, "ESP"), Encryption.ipsec_cipher),
         ipsec_esp_mode=words.get("ipsec_esp_mode", reading.choice(*ESP_MODES), Encryption.ipsec_esp_mode),
         ipsec_nat_t=words.get("ipsec_nat_t", reading.truth, Encryption.ipsec_nat_t),
+        ipsec_group=words.get("ipsec_group", reading.choice(*IPSEC_GROUPS), Encryption.ipsec_group),
+        ipsec_prefix=words.get("ipsec_prefix", prefix),
         macsec_secret=words.get("macsec_secret", lambda value: digits(value, MACSEC_SECRET, secret=True)),
         ipsec_secret=words.get("ipsec_secret", passphrase),
         mka_keys=mka_keys(words),
@@ -117,6 +123,11 @@ def cipher(known, layer):
         raise ValueError(f"{name!r} {wrong}; known are {', '.join(known)}")
 
     return parse
+
+
+def prefix(value):
+    """A network in the usual notation, whose host bits are zero."""
+    return str(ipaddress.ip_network(reading.text(value)))
 
 
 def check_read(words, mode):

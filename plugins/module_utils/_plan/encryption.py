@@ -5,11 +5,6 @@ from __future__ import annotations
 
 from . import ipsec
 
-# Modes that site.yml refuses before the first change, and why.
-UNAVAILABLE = {
-    "ipsec-opportunistic": "it takes Libreswan, which Debian does not install beside strongSwan; take ipsec",
-}
-
 PROXIES = ("unicast-static-nd", "unicast-static-rsc", "unicast-dynamic-nd")  # the VXLAN device reads ARP and ND
 
 
@@ -22,12 +17,6 @@ def check(fabric, variant, faults):
     if reason:
         faults.add("fabric", "encryption", f"{how.mode} does not go with variant {variant}: {reason}")
     ipsec.check(fabric, faults)
-
-
-def unavailable(fabric):
-    """The fault of a mode that is not to be had, in a list."""
-    mode = fabric and fabric.encryption and fabric.encryption.mode
-    return [f"fabric: encryption: {mode} is not available: {UNAVAILABLE[mode]}"] if mode in UNAVAILABLE else []
 
 
 def mismatch(how, variant):

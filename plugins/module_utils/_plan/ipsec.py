@@ -6,9 +6,11 @@ No key is in a plan, which anybody may print; role ipsec hands them to strongSwa
 
 from __future__ import annotations
 
+import ipaddress
+
 from .._model import ciphers
 
-# After whatever strongSwan and Libreswan write: theirs begin at a few thousand and end below 2^21.
+# After whatever strongSwan and Libreswan write: theirs begin at a few thousand and end below 2^22.
 BLOCK_PRIORITY = 1 << 31
 
 
@@ -18,6 +20,12 @@ def check(fabric, faults):
     if not how.esp:
         return
     where = "fabric_encryption: "
+    if how.ipsec_prefix and how.ipsec_mode == "opportunistic":
+        addresses = {host: fabric.local(vtep) for host, vtep in fabric.vteps.items()}
+        outside = [f"{host} has {one}" for host, one in addresses.items() if one and not within(one, how.ipsec_prefix)]
+        if outside:
+            message = f"{how.ipsec_prefix} does not hold all VTEPs: {', '.join(outside[:3])}; take a network that does, or leave it out"
+            faults.add("fabric", f"{where}ipsec_prefix", message)
     if how.ipsec_mode != "static":
         if how.ipsec_esp_mode == "tunnel":
             message = (
@@ -56,6 +64,7 @@ def compile_vtep(fabric, vtep):
     # VTEPs that share no segment send one another no VXLAN, and so have nothing to agree on.
     peers = {peer.host: peer for segment in fabric.segments_of(vtep) for peer in fabric.peers(segment, vtep)}
     ports = sorted({segment.dstport for segment in fabric.segments_of(vtep)})
+    group = how.ipsec_group if how.ipsec_mode == "opportunistic" else None
     return {
         "mode": how.ipsec_mode,
         "local": local,
@@ -66,8 +75,24 @@ def compile_vtep(fabric, vtep):
         "nat_t": how.ipsec_nat_t,
         "peers": [{"name": host, "address": fabric.local(peers[host])} for host in fabric.vteps if host in peers],
         "static": static(how) if how.ipsec_mode == "static" else None,
-        "block": [policy for port in ports for policy in block(local, fabric.family, port)],
+        "group": group,
+        "prefix": how.ipsec_prefix or spanning([fabric.local(one) for one in fabric.vteps.values()]) if group else None,
+        "block": [
+            policy for port in ports if group != "private-or-clear" for policy in block(local, fabric.family, port)
+        ],
     }
+
+
+def within(address, prefix):
+    return ipaddress.ip_address(address) in ipaddress.ip_network(prefix)
+
+
+def spanning(addresses):
+    """The smallest network that holds all the addresses."""
+    found = ipaddress.ip_network(addresses[0])
+    while not all(ipaddress.ip_address(one) in found for one in addresses):
+        found = found.supernet()
+    return str(found)
 
 
 def static(how):

@@ -125,12 +125,31 @@ def rogue_requests(plans, interfaces, rogues, marker):
             "dst": plan["local"],
             "dstport": device["dstport"],
             "vni": device.get("id") or device["vnis"][0],
+            **({"inner": found} if (found := inner(plan)) else {}),
         }
         for src in (None, *(other["local"] for other in spoofed)):
             one["frames"].append({**common, "src": src, "spoofed": src is not None})
         for address in [text for text in addresses if (":" in text) == (":" in plan["local"])][:1]:
             one["frames"].append({**common, "dst": address, "src": None, "spoofed": False})
     return [{"host": host, "request": request} for host, request in sorted(made.items())]
+
+
+def inner(plan):
+    """What a VTEP that routes would pass on: {mac, src, dst} of a packet from an endpoint elsewhere to one of its own. None where there is
+    none, or where it bridges."""
+    device = vxlans(plan)[0]
+    mine = next((found for name, *found in (plan.get("access") or {}).get("routed", ()) if name == device["name"]), ())
+    ways = {
+        words[0]: words[2]
+        for words in map(str.split, plan["overlay"]["neighbors"]["table"].splitlines())
+        if "lladdr" in words
+    }
+    for family in (":", "."):
+        here = [address for address, dev in ways.items() if family in address and dev in mine]
+        there = [address for address, dev in ways.items() if family in address and dev == device["name"]]
+        if here and there:
+            return {"mac": device["address"], "src": there[0], "dst": here[0]}
+    return None
 
 
 # Checks
@@ -153,13 +172,23 @@ def host_checks(name, plan, endpoints, answers):
         return
     spoken = talks(name, endpoints, answers)
     # With MACsec on the links OSPF is there to be seen, but proves nothing of VXLAN.
-    yield from capture_checks(name, how, seen, how == UNDERLAY or spoken, spoken)
+    checks = [*capture_checks(name, how, seen, how == UNDERLAY or spoken, spoken)]
     if tunnel(plan):
         yield check("VXLAN in clear received", name, 0, "not counted", None, [TUNNEL])
     if vxlans(plan):
-        yield from rogue_checks(name, seen, is_bridged(plan))
+        checks.extend(rogue_checks(name, seen, is_bridged(plan) or inner(plan)))
+    yield from (permitted(one) if is_open(plan) and one["check"] in OPEN else one for one in checks)
     files = seen["files"]
     yield check("keys that everybody can read", name, 0, len(files["exposed"]), not files["exposed"], files["exposed"])
+
+
+def is_open(plan):
+    """Whether it takes and sends VXLAN in clear where there is no association."""
+    return bool(plan.get("ipsec")) and plan["ipsec"].get("group") == "private-or-clear"
+
+
+def permitted(one):
+    return {**one, "ok": None, "detail": [*one["detail"], PERMITTED]}
 
 
 def talks(name, endpoints, answers):
@@ -182,6 +211,9 @@ TUNNEL = (
     "the kernel shows what came out of ESP's tunnel at the interface once more, and a capture cannot tell it from what came in clear; "
     "what the others send is looked at there"
 )
+# What a fabric permits that encrypts where it can.
+OPEN = (CLEAR[ESP], "marker on the wire", "a rogue's VXLAN let in", "VXLAN from a VTEP's address let in")
+PERMITTED = "ipsec_group private-or-clear permits it; with private it is refused"
 MISSED = "{} frames were too quick to be looked at; run it again when there is less traffic"
 
 
@@ -211,7 +243,7 @@ NO_ROGUE = "none has arrived at the underlay's interface; name a host of its net
 LET_IN = "{} frames left by access ports: whoever is on the underlay reaches endpoints (CVE-2023-28840)"
 
 
-ROUTED = "VXLAN devices that are in no bridge pass no broadcast on, encrypted or not; with a variant that bridges it can be seen"
+ROUTED = "nothing would be passed on, encrypted or not: the VXLAN device is in no bridge, and there are no endpoints here and elsewhere"
 
 
 def is_bridged(plan):
@@ -219,13 +251,13 @@ def is_bridged(plan):
     return not (plan.get("access") or {}).get("routed")
 
 
-def rogue_checks(name, seen, bridged=True):
-    """Nothing that somebody without keys sends gets to an endpoint. What has not arrived proves nothing."""
+def rogue_checks(name, seen, telling):
+    """Nothing that somebody without keys sends gets to an endpoint. What has not arrived proves nothing, nor does what would go nowhere."""
     for key, kind in (("own", "a rogue's VXLAN let in"), ("spoofed", "VXLAN from a VTEP's address let in")):
         arrived, forwarded = seen["arrived"][key], seen["forwarded"][key]
         if forwarded:
             yield check(kind, name, 0, forwarded, False, [LET_IN.format(forwarded)])
-        elif arrived and not bridged:
+        elif arrived and not telling:
             yield check(kind, name, 0, 0, None, [ROUTED])
         elif arrived:
             yield check(kind, name, 0, 0, True)

@@ -339,19 +339,20 @@ def journal(since):
 # What is in these is a key, whatever it looks like.
 SECRET_FILES = (
     "/etc/swanctl/private/*", "/etc/swanctl/rsa/*", "/etc/swanctl/ecdsa/*", "/etc/swanctl/pkcs8/*", "/etc/swanctl/pkcs12/*",
-    "/etc/ipsec.secrets", "/etc/ipsec.d/*.secrets", "/etc/ipsec.d/private/*", "/var/lib/ipsec/nss/key*.db", "/var/lib/ipsec/nss/pkcs11.txt",
+    "/etc/ipsec.d/private/*", "/var/lib/ipsec/nss/key*.db", "/var/lib/ipsec/nss/pkcs11.txt",
 )  # fmt: skip
 # And in these there may be one.
 PLACES = (
     "/etc/swanctl/swanctl.conf", "/etc/swanctl/conf.d/*", "/etc/strongswan.conf", "/etc/strongswan.d/*", "/etc/ipsec.conf",
-    "/etc/ipsec.d/*", "/etc/wpa_supplicant/*", "/etc/vtep.fabric/**/*", "/var/lib/vtep.fabric/**/*",
+    "/etc/ipsec.secrets", "/etc/ipsec.d/*", "/etc/wpa_supplicant/*", "/etc/vtep.fabric/**/*", "/var/lib/vtep.fabric/**/*",
     "/run/vtep.fabric/**/*", "/run/vtep-*/**/*",
 )  # fmt: skip
 KEY = re.compile(
     rb"PRIVATE KEY-----|"
+    rb"^[^#\n]*:\s*PSK\s+(?:[\"'][^\"'\n]{8,}|\S{8,})|"  # of ipsec.secrets
     rb"\b(?:secret|psk|cak|mka_cak|sak|key|password|passphrase|private_key_passwd)\b[\"']?\s*[=:]\s*"
     rb"[\"']?(?!/)(?:0x|0s)?[0-9A-Za-z+/]{16,}",
-    re.IGNORECASE,
+    re.IGNORECASE | re.MULTILINE,
 )
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run on a host of the underlay: send VXLAN in clear to VTEPs that encrypt, as somebody would who has no key.
 
-Request as a JSON argument: {dev, marker, frames: [{mac, src, dst, dstport, vni, spoofed}]}. `src` of null is an address of the host's own.
+Request as a JSON argument: {dev, marker, frames: [{mac, src, dst, dstport, vni, spoofed, inner}]}. `src` of null is an address of the
+host's own. `inner` is {mac, src, dst} of a packet to an endpoint, for VTEPs that route; without it there is a broadcast.
 Frames are made by hand and leave by a packet socket, past everything that the host itself does to its packets.
 """
 
@@ -16,7 +17,9 @@ COPIES = 3  # of each; one may get lost
 BROADCAST = b"\xff" * 6
 STATION = bytes.fromhex("0200005e1066")  # a MAC address that no station has
 ETHERTYPE = 0x88B5  # IEEE 802, local experimental
+ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 SPORT = 50000
+DISCARD = 9  # RFC 863
 
 
 def own_address(dev, version):
@@ -38,20 +41,30 @@ def checksum(data):
     return ~total & 0xFFFF
 
 
-def packet(src, dst, dstport, vni, payload):
-    """IP, UDP, VXLAN and a broadcast with the payload."""
-    inner = (BROADCAST + STATION + struct.pack("!H", ETHERTYPE) + payload).ljust(60, b"\0")
-    vxlan = struct.pack("!II", 0x08000000, vni << 8) + inner
+def datagram(src, dst, dport, payload):
+    """IP and UDP."""
     src, dst = ipaddress.ip_address(src), ipaddress.ip_address(dst)
-    length = 8 + len(vxlan)
+    length = 8 + len(payload)
+    udp = struct.pack("!HHHH", SPORT, dport, length, 0) + payload
     if dst.version == 4:
         head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + length, 0, 0, 64, 17, 0, src.packed, dst.packed)
-        head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
-        return head + struct.pack("!HHHH", SPORT, dstport, length, 0) + vxlan  # IPv4 may go without (RFC 768)
+        return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + udp  # IPv4 may go without a sum (RFC 768)
     head = struct.pack("!IHBB", 6 << 28, length, 17, 64) + src.packed + dst.packed
-    udp = struct.pack("!HHHH", SPORT, dstport, length, 0) + vxlan
     total = checksum(src.packed + dst.packed + struct.pack("!II", length, 17) + udp + bytes(length % 2))
     return head + udp[:6] + struct.pack("!H", total or 0xFFFF) + udp[8:]
+
+
+def packet(src, dst, dstport, vni, payload, inner=None):
+    """IP, UDP, VXLAN and a frame with the payload: a broadcast, or a packet to an endpoint."""
+    frame = BROADCAST + STATION + struct.pack("!H", ETHERTYPE) + payload
+    if inner:
+        data = datagram(inner["src"], inner["dst"], DISCARD, payload)
+        frame = ethernet(inner["mac"], STATION, data)
+    return datagram(src, dst, dstport, struct.pack("!II", 0x08000000, vni << 8) + frame.ljust(60, b"\0"))
+
+
+def ethernet(mac, source, data):
+    return bytes.fromhex(mac.replace(":", "")) + source + struct.pack("!H", ETHERTYPES[data[0] >> 4]) + data
 
 
 def main():
@@ -63,12 +76,11 @@ def main():
             version = ipaddress.ip_address(one["dst"]).version
             src = one["src"] or own_address(request["dev"], version)
             payload = bytes.fromhex(request["marker"]) + bytes([one["spoofed"]])
-            data = packet(src, one["dst"], one["dstport"], one["vni"], payload)
-            ethernet = (
-                bytes.fromhex(one["mac"].replace(":", "")) + mine + struct.pack("!H", {4: 0x0800, 6: 0x86DD}[version])
+            frame = ethernet(
+                one["mac"], mine, packet(src, one["dst"], one["dstport"], one["vni"], payload, one.get("inner"))
             )
             for _copy in range(COPIES):
-                raw.send(ethernet + data)
+                raw.send(frame)
     print(json.dumps({"sent": COPIES * len(request["frames"])}))
 
 
