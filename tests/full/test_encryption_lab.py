@@ -27,6 +27,7 @@ WORDS = {
     "ike": {"encryption": "ipsec", "ipsec_mode": "ike"},
     "static": {"encryption": "ipsec", "ipsec_mode": "static"},
     "opportunistic": {"encryption": "ipsec-opportunistic"},
+    "or-clear": {"encryption": "ipsec-opportunistic", "ipsec_group": "private-or-clear"},
 }
 VTEPS = ("s1", "s2", "s3")
 FLOOD = "unicast-static-flood"
@@ -62,6 +63,8 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as raw:  
             samples.append(frame[:udp + 60].hex())
 print(found, *samples[:3])
 """
+# Of Libreswan, which has hosts of its own.
+LIBRESWAN = ["or-clear", "opportunistic", "static", "opportunistic", "none"]
 PROOF = ("marker on the wire", "a rogue's VXLAN let in", "VXLAN from a VTEP's address let in")
 # What a host has of encryption and of the collection, whoever made it; the record of keys that were sent with stays.
 LOOK = """
@@ -71,9 +74,8 @@ systemctl is-active strongswan; systemctl is-enabled strongswan; ip -o -6 addr s
 
 
 class Encrypted(Fabric):
-    def __init__(self, directory):
-        inventories = ROOT / "inventories"
-        super().__init__(directory, *(inventories / name for name in ("lab", "lab-vxfld", "lab-encryption")))
+    def __init__(self, directory, names=("lab", "lab-vxfld", "lab-encryption")):
+        super().__init__(directory, *(ROOT / "inventories" / name for name in names))
         self.variant = self.mode = None
         self.static_uses = 0
         self.losses, self.seen = {}, set()
@@ -94,7 +96,7 @@ class Encrypted(Fabric):
             done = self.go(variant, mode)
         assert not predict or lines(done) == lines(predicted)
         # From one encryption to another nothing is in clear, at any moment.
-        assert "none" in (self.mode or "none", mode) or clear.found == "0", (
+        assert {"none", "or-clear"} & {self.mode or "none", mode} or clear.found == "0", (
             f"{self.mode} to {mode}: in clear: {clear.found}"
         )
         took = [self.variant, self.mode, variant, mode]
@@ -112,7 +114,8 @@ class Encrypted(Fabric):
         self.play("playbooks/verify.yml", *words, "-e", f"verify_report_file={report}")
         checks = {(check["check"], check["host"]): check["ok"] for check in json.loads(report.read_text())["checks"]}
         for kind in PROOF:
-            assert [checks.get((kind, host)) for host in VTEPS] == [None if self.mode == "none" else True] * 3, kind
+            unproven = self.mode in ("none", "or-clear")
+            assert [checks.get((kind, host)) for host in VTEPS] == [None if unproven else True] * 3, kind
 
     def stays(self):
         assert self.go(self.variant, self.mode) == {}
@@ -155,7 +158,7 @@ def fabric(tmp_path_factory):
 
 def test_the_long_way_goes_from_each_mode_to_each_other():
     pairs = list(zip(EACH_TO_EACH, EACH_TO_EACH[1:]))
-    words = WORDS.keys() - {"mka"}
+    words = WORDS.keys() - {"mka", "opportunistic", "or-clear"}
     assert sorted(pairs) == sorted((one, other) for one in words for other in words if one != other)
 
 
@@ -201,3 +204,42 @@ def test_a_rebooted_vtep_comes_back(fabric, mode):
 def test_teardown_leaves_nothing(fabric):
     fabric.play("playbooks/teardown.yml")
     assert fabric.look() == fabric.bare
+
+
+@pytest.fixture(scope="module")
+def libreswan(tmp_path_factory):
+    made = Encrypted(tmp_path_factory.mktemp("libreswan"), ("lab", "lab-encryption"))
+    made.play("playbooks/lab_up.yml", "-e", "lab_ike=libreswan")
+    made.bare = made.look()
+    try:
+        yield made
+    finally:
+        made.play("playbooks/lab_down.yml")
+
+
+@pytest.mark.parametrize(("old", "new"), list(zip([None, *LIBRESWAN], LIBRESWAN)))
+def test_libreswan_from_mode_to_mode(libreswan, old, new):
+    first = new not in libreswan.seen
+    libreswan.seen.add(new)
+    libreswan.convert(FLOOD, new, predict=first)
+    libreswan.proven()
+    if first:
+        libreswan.stays()
+    if new == "opportunistic" and first:
+        # It starts by removing all of the kernel's policies.
+        with Clear(libreswan) as clear, Ping(libreswan, "h1", "2001:db8:ff::13"):
+            libreswan.run("s1", "systemctl kill -s KILL ipsec; sleep 5; systemctl restart ipsec")
+        assert clear.found == "0"
+
+
+def test_strongswan_is_refused_where_libreswan_is(libreswan):
+    words = libreswan.command("site.yml", *libreswan.words(FLOOD, "ike"))
+    done = subprocess.run(words, cwd=ROOT, env=libreswan.environment(), capture_output=True, text=True, check=False)
+    assert done.returncode and "s1: ipsec_mode ike: Libreswan is installed" in " ".join(done.stdout.split()), (
+        done.stdout
+    )
+
+
+def test_libreswan_leaves_nothing(libreswan):
+    libreswan.play("playbooks/teardown.yml")
+    assert libreswan.look() == libreswan.bare
