@@ -352,6 +352,7 @@ def test_lost_contact(vxrd, node):
     vxrd.write(holdtime=3)
     vxrd.start()
     node.registers(100)
+    node.registers(600)  # by IPv6, whose socket is another
     node.say(R4)
     node.answer(600, OWN6, "2001:db8::2", to=OWN6)
     is_flood("vx100", "192.0.2.2", "192.0.2.3")
