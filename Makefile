@@ -20,6 +20,7 @@ VARS = -e lab_prefix=$(PREFIX) -e lab_suite=$(SUITE)
 FULL = $(if $(filter full,$(KERNEL)),FULL_KERNEL=source FULL_GUEST=$(PREFIX) tools/full --if-lacking)
 ON   = $(or $(FULL),$(RUN))
 PLAY = $(ON) ansible-playbook $(addprefix -i inventories/,lab $(WITH)) $(VARS) $(if $(ENCRYPTION),-e encryption=$(ENCRYPTION)) $(ARGS)
+IMAGE = $(RUN) ansible localhost -m include_role -a 'name=vtep.fabric.lab tasks_from=image'
 
 .PHONY: help lab lab-down shell deploy verify teardown images test test-all test-full unit lint sanity molecule bench docs build clean
 
@@ -27,7 +28,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 lab: ## build the lab, deploy VARIANT and prove it with packets (VARIANT=, ENCRYPTION=, KERNEL=host|full, REGISTRY=file|etcd, SUITE=trixie|bookworm|forky, PREFIX=)
-	$(if $(FULL),$(RUN) ansible localhost -m include_role -a 'name=vtep.fabric.lab tasks_from=image' $(VARS) $(if $(ENCRYPTION),-e encryption=$(ENCRYPTION)))
+	$(if $(FULL),$(IMAGE) $(VARS) $(if $(ENCRYPTION),-e encryption=$(ENCRYPTION)))
 	$(if $(FULL),$(FULL) --up)
 	$(PLAY) playbooks/lab_up.yml site.yml playbooks/verify.yml -e variant=$(VARIANT)
 
@@ -54,6 +55,7 @@ test-all: lint images ## the same, with the ways from every variant to every oth
 	TEST_ALL=1 $(RUN) python tools/test.py
 
 test-full: images ## the tests that need MACsec, IPsec and the rest, on a full kernel
+	$(IMAGE) -e lab_ike=libreswan
 	FULL_KERNEL=source tools/full --if-lacking pytest --timeout=600 tests/full
 
 images: ## the lab images of all suites and the full kernel, a minute or more each unless they are cached

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible import ospf as module
+from ansible_collections.vtep.fabric.plugins.module_utils._daemons.ospf import judged
 from ansible_collections.vtep.fabric.plugins.module_utils._model import ospf
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import InputError
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile as plan
@@ -109,3 +110,59 @@ def test_those_are_waited_for_whose_turn_has_come_and_that_have_not_failed(tmp_p
     assert {host: one["key"]["authentication_key"] for host, one in found.items()} == {
         "s1": KEY, "s3": KEY, "s4": None, "s6": KEY,
     }  # fmt: skip
+
+
+MOVED = """
+- hosts: all
+  gather_facts: false
+  connection: local
+  vars_files: [%s]
+  tasks:
+    - ansible.builtin.copy:
+        dest: "%s"
+        content: "{{ [underlay_missing3, underlay_missing2] | to_json }}"
+        mode: "0600"
+"""
+
+
+def lan(*interfaces):
+    """Five routers on a LAN, as one that is neither DR nor BDR sees it: with two it is Full, with two it stays at 2-Way."""
+    states = {"203.0.113.1": "Full", "203.0.113.2": "Full", "203.0.113.3": "2-Way", "203.0.113.4": "2-Way"}
+    neighbors = [
+        {"id": name, "state": state, "interface": interface, "dr": "203.0.113.1", "bdr": "203.0.113.2"}
+        for interface in interfaces
+        for name, state in states.items()
+    ]
+    return {"neighbors": neighbors, "interfaces": [{"name": name, "state": "DROther"} for name in interfaces]}
+
+
+def missing(tmp_path, both):
+    """Whom the role waits for while OSPF moves from ms-eth0 to eth0, by both protocols."""
+    hosts = {
+        "preflight_plan": {
+            "underlay": {"leaving": {"names": ["ms-eth0"]}, "ospfv3": {"interfaces": []}, "ospfv2": {"interfaces": []}}
+        },
+        "ansible_python_interpreter": sys.executable,
+        **{f"underlay_now{n}": lan("ms-eth0") for n in (2, 3)},
+        **{f"underlay_both{n}": judged(both) for n in (2, 3)},
+    }
+    inventory, playbook, out = tmp_path / "inventory.json", tmp_path / "play.yml", tmp_path / "out.json"
+    inventory.write_text(json.dumps({"all": {"hosts": {"s5": {}}, "vars": hosts}}))
+    playbook.write_text(MOVED % (ROOT / "roles/underlay/vars/main.yml", out))
+    program = Path(sys.executable).parent / "ansible-playbook"
+    done = subprocess.run(
+        [str(program), "-i", str(inventory), str(playbook)],
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}, capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return json.loads(out.read_text())
+
+
+def test_ospf_has_moved_when_neighbours_are_settled_of_whom_two_stay_at_2_way(tmp_path):
+    both = lan("ms-eth0", "eth0")
+    assert missing(tmp_path, both) == [[], []]
+    late = next(row for row in both["neighbors"] if row["interface"] == "eth0" and row["id"] == "203.0.113.4")
+    late["state"] = "Init"
+    assert missing(tmp_path, both) == [["203.0.113.4"]] * 2
+    late["state"] = "2-Way"
+    both["neighbors"] = [row for row in both["neighbors"] if (row["interface"], row["id"]) != ("eth0", "203.0.113.1")]
+    assert missing(tmp_path, both) == [["203.0.113.1"]] * 2

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words of role ipsec: what is refused, by host, word and value, before a host is touched. The check of certificates themselves is
+in test_certificate_faults.py."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NONE = "/nonexistent"
+# What the play would go on to, and what belongs to the host.
+PLAN = {
+    "local": "2001:db8:1::1",
+    "family": 6,
+    "peers": [{"name": "s2"}, {"name": "s3"}],
+    "mode": "ike",
+    "cipher": "aes128gcm16",
+}
+SHARED = {"ipsec_authentication": "secret", "fabric_encryption": {"ipsec_secret": "5e" * 32}}
+RANGES = {
+    "ipsec_rekey": (60, 86400),
+    "ipsec_ike_rekey": (60, 604800),
+    "ipsec_dpd_delay": (1, 3600),
+    "ipsec_replay_window": (1, 4096),
+}
+CASES = {
+    **{f"{word} {value}": (f"s1: {word}: {value} is not a whole number from {least} to {most}", {**SHARED, word: value})
+       for word, (least, most) in RANGES.items() for value in (least - 1, most + 1)},
+    **{f"{word} {value}": (None, {**SHARED, word: value}) for word, ends in RANGES.items() for value in ends},
+    "authentication": ("Validation of arguments failed:\nvalue of ipsec_authentication must be one of: certificate, secret, got: psk",
+                       {"ipsec_authentication": "psk"}),
+    "no secret": ("fabric_encryption: ipsec_secret: is missing", {"ipsec_authentication": "secret"}),
+    "secret of Libreswan": ("ipsec_authentication: secret does not go with ipsec_mode opportunistic", {**SHARED, "mode": "opportunistic"}),
+    "no number": ("Validation of arguments failed:\nargument 'ipsec_rekey' is of type str and we were unable to convert to int",
+                  {**SHARED, "ipsec_rekey": "1h"}),
+    "all at once": ("s1: ipsec_rekey: 0 is not a whole number from 60 to 86400\ns1: ipsec_dpd_delay: 0 is not",
+                    {**SHARED, "ipsec_rekey": 0, "ipsec_dpd_delay": 0}),
+    "two of three": ("ipsec_ca, ipsec_cert, ipsec_key: only some of them are given", {"ipsec_ca": "a", "ipsec_key": "b"}),
+    "days": ("ipsec_certificate_days, ipsec_renew_days: 30 and 30 do not fit", {"ipsec_certificate_days": 30}),
+    "days of the CA": ("ipsec_certificate_days, ipsec_renew_days: 6971 and 30 do not fit", {"ipsec_certificate_days": 6971}),
+    "rival": ("s1: ipsec_mode ike: Libreswan is installed", {**SHARED, "rival": "/bin/sh"}),
+    "limit": ("s1: has no CA, and would make one that s2, s3 does not know", {"limit": True}),
+    "static limit": ("s1: s2, s3: not in this run, or failed before", {"mode": "static", "limit": True}),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """What the role says to each case, all by two runs of Ansible: {case: message, or None where all was taken}."""
+    place = tmp_path_factory.mktemp("judge")
+    told = {}
+    for limit in ("all", "s1"):
+        cases = {name: words for name, (_, words) in CASES.items() if bool(words.get("limit")) == (limit == "s1")}
+        told |= judge(place, limit, cases)
+    return told
+
+
+def judge(place, limit, cases):
+    out = place / "out.json"
+    tasks = []
+    for number, words in enumerate(cases.values()):
+        words = dict(words)
+        mode, rival = words.pop("mode", "ike"), words.pop("rival", NONE)
+        words.pop("limit", None)
+        # Of all VTEPs alike, so the role takes it from the variables of the first one.
+        encryption = words.pop("fabric_encryption", {})
+        daemon = {"rival": {"name": "Libreswan", "file": rival, "packages": "libreswan"}, "name": "strongSwan"}
+        tasks.append(
+            {
+                "block": [
+                    {"set_fact": {"fabric_encryption": encryption}},
+                    {"include_role": {"name": "vtep.fabric.ipsec", "tasks_from": "judge"}},
+                ],
+                "rescue": [{"set_fact": {f"said{number}": "{{ ansible_failed_result.msg }}"}}],
+                "when": "inventory_hostname == 's1'",
+                "vars": {
+                    **words,
+                    "preflight_plan": {"ipsec": {**PLAN, "mode": mode}},
+                    "ipsec_plan": {**PLAN, "mode": mode},
+                    "ipsec_daemon": daemon,
+                    "ipsec_ca_files": NONE,
+                },
+            }
+        )
+    told = ", ".join(f"said{number} | default(none)" for number in range(len(tasks)))
+    tasks.append(
+        {
+            "copy": {"dest": str(out), "mode": "0600", "content": "{{ [" + told + "] | to_json }}"},
+            "when": "inventory_hostname == 's1'",
+        }
+    )
+    (place / "play.yml").write_text(
+        json.dumps([{"hosts": "all", "gather_facts": False, "connection": "local", "tasks": tasks}])
+    )
+    common = {"ansible_python_interpreter": sys.executable}
+    inventory = {"all": {"children": {"vteps": {"hosts": {"s1": {}, "s2": {}, "s3": {}}}}, "vars": common}}
+    (place / "inventory.json").write_text(json.dumps(inventory))
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "inventory.json", "--limit", limit, "play.yml"],
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+        cwd=place, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return dict(zip(cases, json.loads(out.read_text())))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_said(said, case):
+    wanted = CASES[case][0]
+    if wanted:
+        assert "\n".join([said[case]] if isinstance(said[case], str) else said[case]).startswith(wanted)
+    else:
+        # The kernel's features are looked at last.
+        assert said[case] is None or "kernel has no" in said[case]
