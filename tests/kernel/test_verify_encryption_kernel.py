@@ -29,6 +29,9 @@ pytestmark = [*MARKS, pytest.mark.skipif(not shutil.which("nft"), reason="NOT TE
 OWN = {4: "203.0.113.1", 6: "2001:db8:1::1"}
 PEER = {4: "203.0.113.2", 6: "2001:db8:2::1"}
 ROGUE = {4: "192.0.2.2", 6: "2001:db8:9::2"}
+ENDPOINT = {4: "198.51.100.1", 6: "2001:db8:ff::1"}
+ELSEWHERE = {4: "198.51.100.2", 6: "2001:db8:ff::2"}
+ROUTER = "02:00:00:00:00:aa"
 BYTES = bytes.fromhex(MARKER)
 
 
@@ -93,7 +96,19 @@ class Fabric:
         for frame in frames:
             self.sockets[host, dev].send(frame)
 
-    def attack(self, family):
+    def routed(self, family):
+        """A VTEP of unicast-routing: packets to an endpoint come by the VXLAN device and go on by the endpoint's own."""
+        bits, proc = {4: 32, 6: 128}[family], {4: "ipv4", 6: "ipv6"}[family]
+        self.vtep.ip([
+            f"link add vxlan100 address {ROUTER} type vxlan id 100 dstport 4789 local {OWN[family]}",
+            "link set vxlan100 addrgenmode none", "link set vxlan100 up",
+            *(f"route add {one}/{bits} dev {dev}" for one, dev in ((ENDPOINT[family], "port"), (ELSEWHERE[family], "vxlan100"))),
+            f"neigh add {ENDPOINT[family]} lladdr 02:00:00:00:00:0e nud permanent dev port",
+        ])  # fmt: skip
+        for dev in ("all", "vxlan100", "port"):
+            self.run(self.vtep, "sh", "-c", f"echo 1 >/proc/sys/net/{proc}/conf/{dev}/forwarding")
+
+    def attack(self, family, inner=None):
         spoofed = {
             "mac": "02:00:00:00:00:01",
             "dst": OWN[family],
@@ -101,6 +116,7 @@ class Fabric:
             "vni": 100,
             "src": PEER[family],
             "spoofed": True,
+            **({"inner": inner} if inner else {}),
         }
         request = {
             "dev": "wire",
@@ -176,6 +192,15 @@ def test_a_rogue_gets_in_where_nothing_is_encrypted(fabric, family):
     seen = fabric.stop()
     assert seen["arrived"] == seen["forwarded"] == {"own": 3, "spoofed": 3}
     assert seen["clear"] == {"sent": 0, "received": 0}  # a rogue is not the fabric's own leak
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_rogue_gets_to_an_endpoint_where_vteps_route(fabric, family):
+    fabric.routed(family)
+    fabric.start("esp")
+    fabric.attack(family, {"mac": ROUTER, "src": ELSEWHERE[family], "dst": ENDPOINT[family]})
+    seen = fabric.stop()
+    assert seen["arrived"] == seen["forwarded"] == {"own": 3, "spoofed": 3}
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -44,10 +44,10 @@ def fabric(tmp_path_factory):
         made.play("playbooks/lab_down.yml")
 
 
-def report(fabric, tmp_path, *words):
+def report(fabric, tmp_path, *words, variant="unicast-static-flood"):
     play, told = tmp_path / "play.yml", tmp_path / "verify.json"
     play.write_text(PLAY)
-    fabric.play(str(play), "-e", json.dumps({**WORDS, "verify_report_file": str(told)}), *words, fails=True)
+    fabric.play(str(play), "-e", json.dumps({"variant": variant, "verify_report_file": str(told)}), *words, fails=True)
     return json.loads(told.read_text())
 
 
@@ -91,3 +91,11 @@ def test_a_fabric_without_encryption_passes_as_before(fabric):
     found = json.loads(told.read_text())
     assert (found["ok"], found["encryption"]) == (True, "none")
     assert all(check["ok"] is True for check in found["checks"])
+
+
+def test_a_rogue_that_gets_to_an_endpoint_is_found(fabric, tmp_path):
+    """Where VTEPs route. It is the last test of the lab."""
+    fabric.play("site.yml", "-e", "variant=unicast-routing")
+    checks = report(fabric, tmp_path, variant="unicast-routing")["checks"]
+    for kind in ("a rogue's VXLAN let in", "VXLAN from a VTEP's address let in"):
+        assert of(checks, kind) == dict.fromkeys(VTEPS, False), kind

@@ -33,6 +33,7 @@ IPV4, IPV6, MACSEC, OWN = 0x0800, 0x86DD, 0x88E5, 0x88B5
 UDP, ESP = 17, 50
 EXTENSIONS = (0, 43, 60)  # of IPv6: hop-by-hop options, routing, destination options (RFC 8200, section 4)
 FRAGMENT = 44
+DISCARD = 9  # UDP port (RFC 863)
 NAT_T = 4500  # UDP port of ESP in UDP (RFC 3948)
 ENCRYPTED = 0x08  # bit E of a SecTAG (IEEE 802.1AE, 9.5)
 HAS_SCI = 0x20  # bit SC
@@ -162,12 +163,20 @@ class Seen:
 
 # The capture
 
+BYTE, HALF, IS, TAKE = 0x30, 0x28, 0x15, 0x06  # linux/bpf_common.h: BPF_LD with BPF_ABS, BPF_JMP with BPF_JEQ, BPF_RET
+# What rogue.py sends leaves an access port as one of these: a broadcast, or UDP to port 9 in IPv6 and IPv4 without options.
+FROM_ROGUES = (
+    ((HALF, 12, OWN),),
+    ((HALF, 12, IPV6), (BYTE, 20, UDP), (HALF, 56, DISCARD)),
+    ((HALF, 12, IPV4), (BYTE, 23, UDP), (HALF, 36, DISCARD)),
+)
 
-def opened(dev, ethertype_only=None):
+
+def opened(dev, wanted=()):
     made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
-    if ethertype_only:
-        attach(made, ethertype_only)
+    if wanted:
+        attach(made, wanted)
     try:
         made.bind((dev, ETH_P_ALL))
     except OSError as error:
@@ -176,11 +185,17 @@ def opened(dev, ethertype_only=None):
     return made
 
 
-def attach(made, kind):
-    """The kernel hands over frames of one EtherType only (linux/filter.h)."""
+def attach(made, wanted):
+    """The kernel hands over frames of which one of the kinds in `wanted` is true, and nothing else (linux/filter.h)."""
     import ctypes
 
-    lines = [(0x28, 0, 0, 12), (0x15, 0, 1, kind), (0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0)]
+    lines = []
+    for kind in wanted:
+        for number, (load, at, value) in enumerate(kind, 1):
+            # Where it is not so, on to the next kind: past what is left of this one and past TAKE.
+            lines += [(load, 0, 0, at), (IS, 0, 2 * (len(kind) - number) + 1, value)]
+        lines.append((TAKE, 0, 0, 0xFFFFFFFF))
+    lines.append((TAKE, 0, 0, 0))
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in lines))
     made.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", len(lines), ctypes.addressof(code)))
 
@@ -193,7 +208,7 @@ def start(request):
     ask(request)  # one that a run before has left
     seen = Seen(request)
     captures = {opened(dev): (dev, seen.underlay) for dev in request["devices"]}
-    captures.update({opened(dev, OWN): (dev, seen.port) for dev in request["ports"]})
+    captures.update({opened(dev, FROM_ROGUES): (dev, seen.port) for dev in request["ports"]})
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(TALK)
     listener.listen(1)
