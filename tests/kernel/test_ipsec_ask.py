@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""vtep-ask, which role ipsec runs beside Libreswan: of the kernel's policies it removes those that a peer has left that did not answer,
+and no others."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from device_support import MARKS
+from jinja2 import Environment
+
+pytestmark = MARKS
+
+TEMPLATE = Path(__file__).parents[2] / "roles" / "ipsec" / "templates" / "vtep-ask.j2"
+VTEP = {4: "203.0.113.1", 6: "2001:db8:1::1"}
+PEER = {4: "203.0.113.2", 6: "2001:db8:2::1"}
+ALL = {4: "0.0.0.0/0", 6: "::/0"}
+ESP = "tmpl proto esp mode transport"
+
+
+def rows(family):
+    """{selector and direction: (what it does, whether it goes)}"""
+    here, there = VTEP[family], PEER[family]
+    peer = f"src {here} dst {there}"
+    return {
+        # As Libreswan's, while it negotiates and ever after.
+        f"{peer} proto udp dport 4789 dir out": (f"action block priority 2359296 {ESP}", True),
+        f"{peer} proto udp sport 4789 dir out": (f"action block priority 2359296 {ESP}", True),
+        # As with private-or-clear.
+        f"{peer} proto udp dport 4790 dir out": ("priority 2359296", True),
+        # What encrypts, and what catches the first packet to a peer.
+        f"src {here} dst {ALL[family]} proto udp dport 4789 dir out": (f"priority 3000000 {ESP}", False),
+        # The role's own, others', and of others' ports.
+        f"src {here} dst {ALL[family]} proto udp dport 4790 dir out": ("action block priority 2147483648", False),
+        f"src {there} dst {here} proto udp dport 4789 dir in": ("action block priority 2359296", False),
+        f"src {there} dst {here} proto udp dport 4789 dir out": ("action block priority 2359296", False),
+        f"{peer} proto udp dport 4791 dir out": ("action block priority 2359296", False),
+        f"{peer} proto tcp dport 4789 dir out": ("action block priority 2359296", False),
+    }
+
+
+@pytest.mark.parametrize("age", [-1, 60])
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_a_silent_peer_has_left_is_removed(tmp_path, family, age):
+    plan = {
+        "family": family,
+        "local": VTEP[family],
+        "ports": [4789, 4790],
+        "block": [{"priority": "2147483648"}],
+    }
+    program = tmp_path / "vtep-ask"
+    program.write_text(Environment(trim_blocks=True).from_string(TEMPLATE.read_text()).render(ipsec_plan=plan))
+    wanted = rows(family)
+    adds = "\n".join(f"ip xfrm policy add {selector} {words}" for selector, (words, _goes) in wanted.items())
+    look = f"ip -{family} -o xfrm policy list | wc -l"
+    script = f"set -e\n{adds}\n{look}\ntimeout 2 sh {program} 0.2 {age} || true\n{look}\n" + "\n".join(
+        f"ip xfrm policy get {selector} >/dev/null 2>&1 && echo there || echo gone" for selector in wanted
+    )
+    done = subprocess.run(["unshare", "--net", "sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    before, after, *told = done.stdout.split()
+    assert told == ["gone" if goes and age < 0 else "there" for _words, goes in wanted.values()], done.stderr
+    assert int(before) - int(after) == told.count("gone")
+    assert not done.stderr
