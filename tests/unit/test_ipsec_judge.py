@@ -54,7 +54,7 @@ def said(tmp_path_factory):
     place = tmp_path_factory.mktemp("judge")
     told = {}
     for limit in ("all", "s1"):
-        cases = {name: words for name, (_, words) in CASES.items() if bool(words.get("limit")) == (limit == "s1")}
+        cases = {name: words for name, (_said, words) in CASES.items() if bool(words.get("limit")) == (limit == "s1")}
         told |= judge(place, limit, cases)
     return told
 
