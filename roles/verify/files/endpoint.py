@@ -43,10 +43,10 @@ def ping_all(targets, *options):
     return {address: counts(process.communicate()[0]) for address, process in running.items()}
 
 
-def at_once(number):
-    """So many packets, one right after the other. After the last one ping waits for twice the longest time that an answer took, but for the
-    interval at least (schedule_exit of iputils), which is why that is a second: -W is for when no answer comes at all."""
-    return ("-l", str(number), "-c", str(number), "-i", "1", "-W", "1")
+def in_a_row(number):
+    """After the last packet ping waits for twice the longest time that an answer took, but for the interval at least (schedule_exit of
+    iputils), hence a long one: -W is for when no answer comes at all. All at once, some were lost on the way."""
+    return ("-c", str(number), "-i", "0.2", "-W", "1")
 
 
 def counts(text):
@@ -74,8 +74,8 @@ def main():
     known = [word for state in ("reachable", "stale", "delay", "probe", "failed") for word in ("nud", state)]
     subprocess.run(["ip", "neigh", "flush", "dev", dev, *known], check=True, stdout=subprocess.DEVNULL)
     answer = {"reach": ping_all(plain, *pattern, "-c", "1", "-i", "0.2", "-w", str(request["wait"]))}
-    answer["loss"] = ping_all(plain, *pattern, *at_once(10))
-    answer["full"] = ping_all(full, *pattern, *at_once(3))
+    answer["loss"] = ping_all(plain, *pattern, *in_a_row(10))
+    answer["full"] = ping_all(full, *pattern, *in_a_row(3))
     for destination in (BROADCAST, UNKNOWN):
         send(dev, request["mac"], destination, request["frames"], request.get("length", LENGTH), bytes.fromhex(marker))
     print(json.dumps(answer))
