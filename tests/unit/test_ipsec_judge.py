@@ -31,6 +31,8 @@ CASES = {
     **{f"{word} {value}": (f"s1: {word}: {value} is not a whole number from {least} to {most}", {**SHARED, word: value})
        for word, (least, most) in RANGES.items() for value in (least - 1, most + 1)},
     **{f"{word} {value}": (None, {**SHARED, word: value}) for word, ends in RANGES.items() for value in ends},
+    **{f"{word} {value} of Libreswan": (said, {"mode": "opportunistic", word: value}) for word in ("ipsec_rekey", "ipsec_ike_rekey")
+       for value, said in ((43200, None), (43201, f"s1: {word}: 43201 is not a whole number from 60 to 43200"))},
     "authentication": ("Validation of arguments failed:\nvalue of ipsec_authentication must be one of: certificate, secret, got: psk",
                        {"ipsec_authentication": "psk"}),
     "no secret": ("fabric_encryption: ipsec_secret: is missing", {"ipsec_authentication": "secret"}),
