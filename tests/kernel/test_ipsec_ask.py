@@ -14,6 +14,8 @@ pytestmark = MARKS
 TEMPLATE = Path(__file__).parents[2] / "roles" / "ipsec" / "templates" / "vtep-ask.j2"
 VTEP = {4: "203.0.113.1", 6: "2001:db8:1::1"}
 PEER = {4: "203.0.113.2", 6: "2001:db8:2::1"}
+PREFIX = {4: "203.0.113.0/28", 6: "2001:db8::/46"}
+BEYOND = {4: "203.0.113.22", 6: "2001:db8:22::1"}
 ALL = {4: "0.0.0.0/0", 6: "::/0"}
 ESP = "tmpl proto esp mode transport"
 
@@ -28,6 +30,8 @@ def rows(family):
         f"{peer} proto udp sport 4789 dir out": (f"action block priority 2359296 {ESP}", True),
         # As with private-or-clear.
         f"{peer} proto udp dport 4790 dir out": ("priority 2359296", True),
+        # And what it leaves of all UDP.
+        f"{peer} proto udp dir out": ("priority 0", True),
         # What encrypts, and what catches the first packet to a peer.
         f"src {here} dst {ALL[family]} proto udp dport 4789 dir out": (f"priority 3000000 {ESP}", False),
         # The role's own, others', and of others' ports.
@@ -36,6 +40,12 @@ def rows(family):
         f"src {there} dst {here} proto udp dport 4789 dir out": ("action block priority 2359296", False),
         f"{peer} proto udp dport 4791 dir out": ("action block priority 2359296", False),
         f"{peer} proto tcp dport 4789 dir out": ("action block priority 2359296", False),
+        f"src {here} dst {BEYOND[family]} proto udp dport 4789 dir out": ("action block priority 2359296", False),
+        f"src {here} dst {BEYOND[family]} proto udp dir out": ("priority 0", False),
+        f"src {here} dst {PREFIX[family]} proto udp dir out": ("priority 0", False),
+        f"{peer} proto tcp dir out": ("priority 0", False),
+        f"src {there} dst {here} proto udp dir out": ("priority 0", False),
+        f"{peer} dir out": ("priority 0", False),
     }
 
 
@@ -46,7 +56,7 @@ def test_what_a_silent_peer_has_left_is_removed(tmp_path, family, age):
         "family": family,
         "local": VTEP[family],
         "ports": [4789, 4790],
-        "block": [{"priority": "2147483648"}],
+        "prefix": PREFIX[family],
     }
     program = tmp_path / "vtep-ask"
     program.write_text(Environment(trim_blocks=True).from_string(TEMPLATE.read_text()).render(ipsec_plan=plan))
