@@ -72,7 +72,8 @@ SOON = ["-e", json.dumps({"ipsec_rekey": 60, "ipsec_ike_rekey": 60})]
 LOOK = """
 ip -d -o link | grep -o ' macsec .*'; ip -o xfrm state; ip -o xfrm policy; nft list ruleset; ls /etc/vtep.fabric /etc/swanctl/*
 systemctl is-active strongswan; systemctl is-enabled strongswan; ip -o -6 addr show dev eth0 | grep -o 'inet6 2.*'; ip -o link | cut -d: -f2
-systemctl is-active ipsec; systemctl is-enabled ipsec; ls /etc/ipsec.d /etc/ipsec.d/policies; certutil -L -d sql:/var/lib/ipsec/nss 2>&1 | grep vtep
+systemctl is-active ipsec; systemctl is-enabled ipsec; ls /etc/ipsec.d /etc/ipsec.d/policies
+certutil -L -d sql:/var/lib/ipsec/nss 2>&1 | grep vtep
 """
 
 
@@ -144,8 +145,8 @@ class Clear:
 
 
 def rekeyed(fabric, seconds):
-    """How many associations of ESP came to s1 in so many seconds, each one with a key of its own; how many of the pings meanwhile were lost;
-    and the VXLAN in clear."""
+    """How many associations of ESP came to s1 in so many seconds, each one with a key of its own; how many of the pings meanwhile
+    were lost; and the VXLAN in clear."""
     look = "ip -o xfrm state | grep -o 'spi 0x[0-9a-f]*'"
     first = found = set(fabric.run("s1", look).splitlines())
     end = time.monotonic() + seconds

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""vtep-nss, which Libreswan's unit runs before it: what is in its NSS database, by Debian's own certutil, in the images that hold Libreswan.
-A database lies in memory, and nothing of it outlives its mount namespace."""
+"""vtep-nss, which Libreswan's unit runs before it: what is in its NSS database, by Debian's own certutil, in the images that
+hold Libreswan. A database lies in memory, and nothing of it outlives its mount namespace."""
 
 import os
 import subprocess
@@ -116,7 +116,7 @@ def test_a_key_of_another_certificate_is_refused_and_no_key_is_left_lying(image)
 
 @images
 def test_the_same_subject_by_another_name_is_told(image):
-    """Where the user's own certificate is there already: NSS knows a subject by one name, and Libreswan would not find it by ours."""
+    """As where the user's own certificate is there already: NSS knows a subject by one name, and Libreswan asks by ours."""
     told = inside(image, """
         issue first 7 $EC
         openssl pkcs12 -export -name theirs -inkey key.pem -in cert.pem -passout pass: -out theirs.p12
