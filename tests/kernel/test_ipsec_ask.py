@@ -49,26 +49,40 @@ def rows(family):
     }
 
 
-@pytest.mark.parametrize("age", [-1, 60])
-@pytest.mark.parametrize("family", [4, 6])
-def test_what_a_silent_peer_has_left_is_removed(tmp_path, family, age):
-    plan = {
-        "family": family,
-        "local": VTEP[family],
-        "ports": [4789, 4790],
-        "prefix": PREFIX[family],
-    }
-    program = tmp_path / "vtep-ask"
-    program.write_text(Environment(trim_blocks=True).from_string(TEMPLATE.read_text()).render(ipsec_plan=plan))
+def program(place, family, group):
+    plan = {"family": family, "local": VTEP[family], "ports": [4789, 4790], "prefix": PREFIX[family], "group": group}
+    path = place / "vtep-ask"
+    path.write_text(Environment(trim_blocks=True).from_string(TEMPLATE.read_text()).render(ipsec_plan=plan))
+    return path
+
+
+def removed(path, family, words, before=()):
+    """Which of the rows the program removes in two seconds, given how old they have to be."""
     wanted = rows(family)
-    adds = "\n".join(f"ip xfrm policy add {selector} {words}" for selector, (words, _goes) in wanted.items())
+    adds = "\n".join([*before, *(f"ip xfrm policy add {selector} {row}" for selector, (row, _goes) in wanted.items())])
     look = f"ip -{family} -o xfrm policy list | wc -l"
-    script = f"set -e\n{adds}\n{look}\ntimeout 2 sh {program} 0.2 {age} || true\n{look}\n" + "\n".join(
+    script = f"set -e\n{adds}\n{look}\ntimeout 2 sh {path} 0.2 {words} || true\n{look}\n" + "\n".join(
         f"ip xfrm policy get {selector} >/dev/null 2>&1 && echo there || echo gone" for selector in wanted
     )
     done = subprocess.run(["unshare", "--net", "sh", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    before, after, *told = done.stdout.split()
-    assert told == ["gone" if goes and age < 0 else "there" for _words, goes in wanted.values()], done.stderr
-    assert int(before) - int(after) == told.count("gone")
     assert not done.stderr
+    before, after, *told = done.stdout.split()
+    assert int(before) - int(after) == told.count("gone")
+    return [selector for selector, said in zip(wanted, told) if said == "gone"]
+
+
+@pytest.mark.parametrize(("words", "goes"), [("20 -1", True), ("60 60", False), ("-1 60", False)])
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_a_silent_peer_has_left_is_removed(tmp_path, family, words, goes):
+    """When it is late enough; soon alone is not enough, where there is no association of the peer's."""
+    wanted = [selector for selector, (_row, gone) in rows(family).items() if gone] if goes else []
+    assert removed(program(tmp_path, family, "private"), family, words) == wanted
+
+
+def test_with_private_or_clear_a_peer_is_asked_at_leisure(tmp_path):
+    told = {group: program(tmp_path, 6, group).read_text() for group in ("private", "private-or-clear")}
+    assert {group: text.split("late=${3-", 1)[1].split("}", 1)[0] for group, text in told.items()} == {
+        "private": "20",
+        "private-or-clear": "900",
+    }
