@@ -67,8 +67,11 @@ print(found, *samples[:3])
 # Of Libreswan, which has hosts of its own.
 LIBRESWAN = ["or-clear", "opportunistic", "static", "opportunistic", "none"]
 PROOF = ("marker on the wire", "a rogue's VXLAN let in", "VXLAN from a VTEP's address let in")
-# What hosts agree on in a run, what is done to a MACsec device that is not there before it, and steps in between of OSPF.
-UNFORESEEN = re.compile(r"ms-\S+ (type|encodingsa|tx|rx|addresses|master|port\.)|interface \S+$")
+# What a dry run cannot know: what hosts agree on in the run, that a MACsec device has nothing when it is new, and OSPF's steps in between.
+UNFORESEEN = {
+    "before": re.compile(r"ms-\S+ |interface \S+$"),
+    "after": re.compile(r"ms-\S+ (encodingsa|tx|rx) |interface \S+$"),
+}
 # New keys come after 15 to 60 s.
 SOON = ["-e", json.dumps({"ipsec_rekey": 60, "ipsec_ike_rekey": 60})]
 # What a host has of encryption and of the collection, whoever made it; the record of keys that were sent with stays.
@@ -162,7 +165,7 @@ def rekeyed(fabric, seconds):
 
 def as_predicted(done, predicted, macsec):
     assert not predicted - done
-    assert not {words for words in done - predicted if not (macsec and UNFORESEEN.match(words[-1]))}
+    assert not {words for words in done - predicted if not (macsec and UNFORESEEN[words[-2]].match(words[-1]))}
 
 
 def lines(done):
