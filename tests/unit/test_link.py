@@ -184,6 +184,17 @@ def test_a_port_of_our_bridge_is_marked_before_it_gets_there_and_loses_the_mark_
     assert settings.operations == [planning.Set("eth1", "", {"port.learning": False})]
 
 
+def test_what_an_earlier_task_makes_is_ours_and_gets_no_mark():
+    """The end of a pair that this task makes gets one."""
+    pair = {"name": "v0", "type": "veth", "veth": {"peer": "v1"}}
+    told = plan(wanted(BR100, {"name": "ms0", "master": "br100"}, pair, {"name": "v1", "master": "br100"}), state())
+    _before, after = planning.lines(told)
+    assert "ms0 master br100" in after
+    assert [line for line in after if "linkgroup" in line and not line.startswith(("br100", "v0"))] == [
+        "v1 linkgroup 118"
+    ]
+
+
 def test_ports_may_leave_before_their_bridge_goes():
     there = state(
         found("eth1", master="br100", linkgroup=118), found("br100", "bridge", index=2, alias="vtep.fabric vni 100")

@@ -181,7 +181,9 @@ class _Planner:
         """To what is wanted, what follows from it: a port that this task puts into a bridge of ours gets the mark, and one that
         has the mark and no such place any more loses it. Of its own accord it leaves only a bridge of ours."""
         for name, device in self.desired.items():
-            if device.present and not self._is_ours(name):
+            # In check mode: what an earlier task is about to make is the collection's own.
+            coming = not device.kind and name not in self.found and name not in self.peers
+            if device.present and not coming and not self._is_ours(name):
                 self.desired[name] = self._with_mark(device)
         for name in self._lost_members() if self.purge_ports else ():
             if name not in going and self._peer(name) not in going:
