@@ -42,6 +42,7 @@ issue() {  # CA NUMBER KIND...
     openssl x509 -req -in req.pem -CA $ca.pem -CAkey $ca.key -set_serial $number -days 30 -out cert.pem 2>/dev/null
 }
 names() { certutil -L -d $db | awk 'NF > 1 && /,/ && !/SSL,S/ {print $1, $NF}' | sort | tr '\\n' ';'; echo; }
+# Where there is no key certutil ends with an error, and so does grep, which tells 0.
 keys() { (certutil -K -d $db 2>/dev/null || true) | grep -c '^<' || true; }
 serial() { certutil -L -d $db -n vtep-fabric | awk '/Serial Number/ {print $3}'; }
 load() { sh vtep-nss load >/dev/null; }

@@ -15,6 +15,7 @@ TEMPLATE = Path(__file__).parents[2] / "roles" / "ipsec" / "templates" / "vtep-a
 VTEP = {4: "203.0.113.1", 6: "2001:db8:1::1"}
 PEER = {4: "203.0.113.2", 6: "2001:db8:2::1"}
 PREFIX = {4: "203.0.113.0/28", 6: "2001:db8::/46"}
+OTHER = {4: "203.0.113.3", 6: "2001:db8:3::1"}
 BEYOND = {4: "203.0.113.22", 6: "2001:db8:22::1"}
 ALL = {4: "0.0.0.0/0", 6: "::/0"}
 ESP = "tmpl proto esp mode transport"
@@ -44,6 +45,7 @@ def rows(family):
         f"src {here} dst {BEYOND[family]} proto udp dir out": ("priority 0", False),
         f"src {here} dst {PREFIX[family]} proto udp dir out": ("priority 0", False),
         f"{peer} proto tcp dir out": ("priority 0", False),
+        f"src {here} dst {OTHER[family]} proto udp dir out": ("priority 5", False),
         f"src {there} dst {here} proto udp dir out": ("priority 0", False),
         f"{peer} dir out": ("priority 0", False),
     }
@@ -61,6 +63,7 @@ def removed(path, family, words, before=()):
     wanted = rows(family)
     adds = "\n".join([*before, *(f"ip xfrm policy add {selector} {row}" for selector, (row, _goes) in wanted.items())])
     look = f"ip -{family} -o xfrm policy list | wc -l"
+    # The program never ends by itself, so timeout always tells an error.
     script = f"set -e\n{adds}\n{look}\ntimeout 2 sh {path} 0.2 {words} || true\n{look}\n" + "\n".join(
         f"ip xfrm policy get {selector} >/dev/null 2>&1 && echo there || echo gone" for selector in wanted
     )
