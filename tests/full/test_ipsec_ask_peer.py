@@ -18,5 +18,5 @@ def test_who_has_an_association_is_asked_soon(tmp_path, family):
     path = program(tmp_path, family, "private-or-clear")
     wanted = [selector for selector, (_row, gone) in rows(family).items() if gone]
     assert removed(path, family, "-1 60", [f"ip xfrm state add src {there} dst {here} {KEY}"]) == wanted
-    # Of another peer, or from this host only.
+    # One that goes from this host tells nothing of the peer.
     assert not removed(path, family, "-1 60", [f"ip xfrm state add src {here} dst {there} {KEY}"])
