@@ -226,11 +226,12 @@ frr:
 installed:
   description: >-
     What shows that roles of this collection have been at work on the host, the paths of files by the role's name: V(agent),
-    V(ipsec), V(macsec) (key agreement only), V(registry), V(underlay) and V(vxfld).
+    V(boot), V(ipsec), V(macsec) (key agreement only), V(registry), V(underlay) and V(vxfld).
   returned: success
   type: dict
   sample:
     agent: []
+    boot: []
     ipsec: []
     macsec: []
     registry: []

@@ -189,7 +189,7 @@ def test_what_is_written_and_what_there_is_of_frr(frr_tree):
 def test_what_roles_have_left(tmp_path, monkeypatch):
     places = {role: tuple((tmp_path, pattern) for _folder, pattern in told) for role, told in host.INSTALLED.items()}
     monkeypatch.setattr(host, "INSTALLED", places)
-    assert host.installed() == {"macsec": [], "underlay": [], "vxfld": [], "agent": [], "registry": [], "ipsec": []}
+    assert host.installed() == dict.fromkeys(("agent", "boot", "ipsec", "macsec", "registry", "underlay", "vxfld"), [])
     for name in (
         "ospfv3.json",
         "sysctl.json",
@@ -197,6 +197,7 @@ def test_what_roles_have_left(tmp_path, monkeypatch):
         "vxsnd.service",
         "vtep-agent.pyz",
         "given.json",
+        "boot.json",
         "ipsec.json",
         "mka-eth0.conf",
         "other.service",
@@ -208,6 +209,7 @@ def test_what_roles_have_left(tmp_path, monkeypatch):
         "vxfld": [f"{tmp_path}/vxfld.pyz", f"{tmp_path}/vxsnd.service"],
         "agent": [f"{tmp_path}/given.json", f"{tmp_path}/vtep-agent.pyz"],
         "registry": [],
+        "boot": [f"{tmp_path}/boot.json"],
         "ipsec": [f"{tmp_path}/ipsec.json"],
     }
 

@@ -52,6 +52,11 @@ INSTALLED = {
         (RECORDS, "given.json"),
     ),
     "registry": ((Path("/etc/systemd/system"), "vtep-registry.service*"), (Path("/etc/vtep.fabric"), "registry-ca")),
+    "boot": (
+        (Path("/usr/local/lib/vtep.fabric"), "vtep-boot.pyz"),
+        (Path("/etc/systemd/system"), "vtep-boot.service"),
+        (RECORDS, "boot.*"),
+    ),
     "ipsec": ((RECORDS, "ipsec.json"), (Path("/etc/vtep.fabric"), "ipsec-ca")),
 }
 CAP_NET_ADMIN = 12  # <linux/capability.h>

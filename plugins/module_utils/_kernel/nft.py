@@ -42,6 +42,17 @@ def _objects(family, name, terse):
         return [{"unreadable": {"family": family, "name": name}}]
 
 
+def text(family, name):
+    """A table as nft prints it, without the values of counters; empty where there is none."""
+    there = f"table {family} {name}" in _nft(["list", "tables"]).splitlines()
+    return _nft(["--stateless", "list", "table", family, name]) if there else ""
+
+
+def load(text):
+    """Carry out what is written in nft's own words, all or nothing."""
+    _nft(["-f", "-"], text)
+
+
 def elements(family, table, name):
     """What is in a set."""
     found = json.loads(_nft(["-j", "list", "set", family, table, name]))["nftables"]
