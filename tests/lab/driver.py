@@ -65,6 +65,28 @@ class Fabric:
         command = [sys.executable, PROGRAM, "shell", self.prefix, host, "sh", "-c", script]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
+    def reboot(self, *hosts):
+        """Reboot hosts, and wait until all that each starts at boot runs."""
+
+        def booted(host):
+            return self.run(host, "cat /proc/1/stat").split()[21]
+
+        def is_back(host, before):
+            try:
+                # It fails unless the state is "running".
+                return (
+                    self.run(host, "systemctl is-system-running >/dev/null && cat /proc/1/stat").split()[21] != before
+                )
+            except subprocess.CalledProcessError:
+                time.sleep(1)
+                return False
+
+        former = {host: booted(host) for host in hosts}
+        for host in hosts:
+            self.run(host, "systemctl --no-block reboot")
+        for host, before in former.items():
+            waited(lambda host=host, before=before: is_back(host, before), 300)
+
 
 class Ping:
     """Pings from one endpoint to another, 100 a second, from `with` on until its end; `lost` then counts them."""

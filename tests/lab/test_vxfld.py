@@ -12,6 +12,7 @@ from driver import ROOT, Broadcasts, Fabric, Ping, at_length, surprises, waited
 VTEPS, SERVICE_NODES, ENDPOINTS = ("s1", "s2", "s3"), ("sn1", "sn2"), ("h1", "h2", "h3", "h4")
 S3 = {6: "2001:db8:3::1", 4: "203.0.113.3"}
 H4 = "2001:db8:ff::13"
+PLACES = "/etc/vx* /run/vx* /usr/local/lib/vtep.fabric /etc/systemd/system/vtep-boot.service /var/lib/vtep.fabric/boot*"
 HOLDTIME = 9  # seconds, so that a death is seen while one waits; hence a refresh every 3 s
 
 
@@ -226,13 +227,23 @@ def test_an_unhealthy_vxsnd_gives_its_anycast_address_up(fabric):
     waited(lambda: len(fabric.registered(host)) == len(VTEPS), HOLDTIME)
 
 
+def test_rebooted_hosts_come_back_by_themselves(fabric):
+    """A VTEP and a service node, without a run; and the next run finds nothing to change."""
+    words = ("vxfld-snr", "-e", "boot_restore=true")
+    predicted = fabric.site(*words, "--check")
+    assert predicted
+    assert surprises(fabric.site(*words), predicted) == []
+    fabric.reboot("s3", "sn1")
+    assert fabric.run("s3", "vtep-boot --check") == ""
+    waited(lambda: all(len(fabric.registered(host)) == len(VTEPS) for host in SERVICE_NODES), HOLDTIME)
+    fabric.verify("vxfld-snr")
+    assert fabric.site(*words) == {}
+
+
 def test_teardown_leaves_nothing(fabric):
     predicted = fabric.play("playbooks/teardown.yml", "--check", "--diff")
     assert surprises(fabric.play("playbooks/teardown.yml", "--diff"), predicted) == []
     for host in (*VTEPS, *SERVICE_NODES):
-        assert (
-            fabric.run(host, "nft list ruleset; ls /etc/vx* /run/vx* /usr/local/lib/vtep.fabric 2>/dev/null || true")
-            == ""
-        )
+        assert fabric.run(host, f"nft list ruleset; ls {PLACES} 2>/dev/null || true") == ""
         assert "2001:db8" not in fabric.run(host, "ip addr")
     assert fabric.play("playbooks/teardown.yml") == {}
