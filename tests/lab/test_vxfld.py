@@ -13,6 +13,7 @@ VTEPS, SERVICE_NODES, ENDPOINTS = ("s1", "s2", "s3"), ("sn1", "sn2"), ("h1", "h2
 S3 = {6: "2001:db8:3::1", 4: "203.0.113.3"}
 H4 = "2001:db8:ff::13"
 PLACES = "/etc/vx* /run/vx* /usr/local/lib/vtep.fabric /etc/systemd/system/vtep-boot.service /var/lib/vtep.fabric/boot*"
+SNR = ("vxfld-snr", "-e", "boot_restore=true")
 HOLDTIME = 9  # seconds, so that a death is seen while one waits; hence a refresh every 3 s
 
 
@@ -161,20 +162,28 @@ def test_hrep_becomes_a_dynamic_variant(fabric):
 
 
 def test_another_variant_becomes_snr(fabric):
-    becomes(fabric, "vxfld-snr")
+    becomes(fabric, *SNR)
 
 
-def becomes(fabric, variant):
-    predicted = fabric.site(variant, "--check")
-    assert surprises(fabric.site(variant), predicted) == []
+def becomes(fabric, variant, *words):
+    predicted = fabric.site(variant, *words, "--check")
+    assert surprises(fabric.site(variant, *words), predicted) == []
     fabric.verify(variant)
 
 
 # From here on vxfld-snr over IPv6.
 
 
-def test_vxsnd_killed_and_restarted_loses_no_frame(fabric):
+def test_rebooted_hosts_come_back_by_themselves(fabric):
+    """A VTEP and a service node, without a run; and the next run finds nothing to change."""
+    fabric.reboot("s3", "sn1")
+    assert fabric.run("s3", "vtep-boot --check") == ""
+    waited(lambda: all(len(fabric.registered(host)) == len(VTEPS) for host in SERVICE_NODES), HOLDTIME)
     fabric.verify("vxfld-snr")
+    assert fabric.site(*SNR) == {}
+
+
+def test_vxsnd_killed_and_restarted_loses_no_frame(fabric):
     with Broadcasts(fabric, "h1", "h2", "h4") as frames:
         for host in SERVICE_NODES:
             fabric.kill(host, "vxsnd")
@@ -223,21 +232,8 @@ def test_an_unhealthy_vxsnd_gives_its_anycast_address_up(fabric):
         time.sleep(2)
     assert frames.lost == {"h2": 0, "h4": 0}
     fabric.run(host, f"rm -r {broken}; systemctl daemon-reload")
-    assert fabric.site("vxfld-snr"), "the next run brings it back"
+    assert fabric.site(*SNR), "the next run brings it back"
     waited(lambda: len(fabric.registered(host)) == len(VTEPS), HOLDTIME)
-
-
-def test_rebooted_hosts_come_back_by_themselves(fabric):
-    """A VTEP and a service node, without a run; and the next run finds nothing to change."""
-    words = ("vxfld-snr", "-e", "boot_restore=true")
-    predicted = fabric.site(*words, "--check")
-    assert predicted
-    assert surprises(fabric.site(*words), predicted) == []
-    fabric.reboot("s3", "sn1")
-    assert fabric.run("s3", "vtep-boot --check") == ""
-    waited(lambda: all(len(fabric.registered(host)) == len(VTEPS) for host in SERVICE_NODES), HOLDTIME)
-    fabric.verify("vxfld-snr")
-    assert fabric.site(*words) == {}
 
 
 def test_teardown_leaves_nothing(fabric):
