@@ -42,8 +42,13 @@ def test_each_step_is_what_its_module_takes_and_purges_nothing(path):
         assert not {"purge", "purge_addresses", "recreate"} & step["options"].keys()
 
 
-def test_the_program_knows_all_modules_of_a_record_and_can_be_packed():
-    assert set(boot.MODULES) == set(plan.MODULES)
+def test_the_program_knows_the_modules_of_records_and_no_others():
+    steps = [step for path in (*PLANS, *MACSEC) for step in plan.record(read(path))["steps"]]
+    # None of these plans has IPsec.
+    assert {step["module"] for step in steps} | {"xfrm"} == set(boot.MODULES)
+
+
+def test_the_program_can_be_packed():
     commands = yaml.safe_load((ROOT / "roles" / "boot" / "vars" / "main.yml").read_text())["boot_commands"]
     assert program_archive.build(commands)
 
@@ -100,6 +105,7 @@ def host(tmp_path, monkeypatch):
         ("{", "is not a record of this program"),
         ("[]", "is not a record of this program"),
         ('{"steps": [{"options": {}}]}', "is not a record of this program"),
+        ('{"steps": [{"module": "fdb"}]}', "is not a record of this program"),
         ('{"steps": [{"module": "os", "options": {}}]}', "this program does not know os; run site.yml"),
     ],
 )

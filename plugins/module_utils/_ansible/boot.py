@@ -32,7 +32,7 @@ DESCRIPTION = """\
 Brings this host's VXLAN devices, tables and rules back after a reboot, out of what the last run of site.yml recorded. It adds and changes,
 and removes nothing. vtep-boot.service runs it; by hand it may run at any time.
 """
-EXAMPLES = """\
+EXIT_CODES = """\
 exit codes: 0 done, or with --check nothing to do; 1 with --check there is something to do; 2 wrong usage;
             3 failed (the reason is on standard error), what came before it is done
 """
@@ -40,7 +40,7 @@ exit codes: 0 done, or with --check nothing to do; 1 with --check there is somet
 
 def main(arguments):
     parser = argparse.ArgumentParser(
-        "vtep-boot", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        "vtep-boot", description=DESCRIPTION, epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true", help="only tell what would be done")
     parser.add_argument("record", nargs="?", default=RECORD, help=f"the record, by default {RECORD}")
@@ -74,9 +74,10 @@ def _steps(path):
         raise FabricError(f"{path} is not there; a run of site.yml with boot_restore writes it")
     try:
         steps = json.loads(text)["steps"]
-        unknown = {step["module"] for step in steps if "nft" not in step} - MODULES.keys()
+        calls = [(step["module"], step["options"]) for step in steps if "nft" not in step]
     except (ValueError, TypeError, KeyError):
         raise FabricError(f"{path} is not a record of this program; the next run of site.yml writes it anew") from None
+    unknown = {module for module, _options in calls} - MODULES.keys()
     if unknown:
         raise FabricError(f"{path}: this program does not know {', '.join(sorted(unknown))}; run site.yml")
     return steps

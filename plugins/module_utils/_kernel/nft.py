@@ -48,9 +48,9 @@ def text(family, name):
     return _nft(["--stateless", "list", "table", family, name]) if there else ""
 
 
-def load(text):
-    """Carry out what is written in nft's own words, all or nothing."""
-    _nft(["-f", "-"], text)
+def load(commands):
+    """Carry out commands in nft's own words, all or none."""
+    _nft(["-f", "-"], commands)
 
 
 def elements(family, table, name):

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-MODULES = ("link", "macsec", "xfrm", "isolation", "vxlan", "fdb", "neighbor", "sysctl", "route", "rule")
-
 
 def record(plan, guard="", isolation=True):
     """The steps for the plan of a host, as plain data without secrets.
