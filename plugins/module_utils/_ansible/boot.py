@@ -48,7 +48,7 @@ def main(arguments):
     try:
         return restore(_steps(given.record), given.check)
     except FabricError as error:
-        print(f"vtep-boot: {error}", file=sys.stderr)
+        sys.stderr.write(f"vtep-boot: {error}\n")
         return 3
 
 
@@ -111,10 +111,10 @@ def _take(step, checking):
     finally:
         resource.close()
     for warning in outcome.warnings:
-        print(f"{step['module']}: warning: {warning}")
+        sys.stdout.write(f"{step['module']}: warning: {warning}\n")
     for sign, text in (("-", outcome.before), ("+", outcome.after)):
         for line in text.splitlines() if outcome.changed else ():
-            print(f"{step['module']}: {sign} {line}")
+            sys.stdout.write(f"{step['module']}: {sign} {line}\n")
     return outcome.changed
 
 
@@ -123,7 +123,7 @@ def _rules(text, checking):
     family, name = text.split()[1:3]
     if nft.text(family, name).strip() == text.strip():
         return False
-    print(f"nft: + table {family} {name}")
+    sys.stdout.write(f"nft: + table {family} {name}\n")
     if not checking:
         nft.load(f"table {family} {name}\ndelete table {family} {name}\n{text}\n")
     return True
