@@ -50,7 +50,8 @@ def shown(host):
     """What tools that are not ours tell, without what changes by itself: the kernel tells the carrier up to a second late."""
     return host.sh(
         r"""
-        ip -d -o link | sed -E 's/[a-z_]+_timer +[0-9.]+//g; s/NO-CARRIER,//; s/ state [A-Z]+//'; ip -o addr show scope global | sed 's/valid_lft.*//'
+        ip -d -o link | sed -E 's/[a-z_]+_timer +[0-9.]+//g; s/NO-CARRIER,//; s/ state [A-Z]+//'
+        ip -o addr show scope global | sed 's/valid_lft.*//'
         bridge fdb show | grep -E ' self (permanent|static)|sticky'
         ip neigh show nud permanent; ip -6 neigh show proxy; ip -4 neigh show proxy
         ip -4 route show table all proto 118; ip -6 route show table all proto 118; ip -4 rule; ip -6 rule; nft list ruleset
