@@ -83,6 +83,20 @@ systemctl is-active ipsec; systemctl is-enabled ipsec; ls /etc/ipsec.d /etc/ipse
 certutil -L -d sql:/var/lib/ipsec/nss 2>&1 | grep vtep; true
 """
 
+# By what keys are told from one another: MACsec tells an id, and ESP has another SPI with each key.
+KEYS = "(ip macsec show | grep -o 'key [0-9a-f]*'; ip -o xfrm state | grep -o 'spi 0x[0-9a-f]*') | sort -u"
+# What a fabric without encryption must not have, of whatever mode it had.
+LEFT = """
+exec 2>/dev/null
+ip -d -o link | grep -o ' macsec .*'; ip -o xfrm state; ip -o xfrm policy; nft list tables | grep -E 'vtep_fabric_(macsec|ipsec)'
+ls -d /etc/vtep.fabric/* /etc/swanctl/*/vtep-fabric* /etc/strongswan.d/vtep-fabric*
+ls -d /etc/ipsec.d/vtep-fabric* /etc/ipsec.d/policies/vtep-fabric*
+ls -d /usr/local/sbin/vtep-* /etc/systemd/system/vtep-* /etc/systemd/system/strongswan.service.d /etc/systemd/system/ipsec.service.d
+ls -d /run/vtep-mka/* /var/lib/vtep.fabric/ipsec.json
+systemctl is-active --quiet strongswan && echo strongswan; pgrep -l 'charon|pluto|wpa_supplicant'
+certutil -L -d sql:/var/lib/ipsec/nss | grep vtep; true
+"""
+
 
 class Encrypted(Fabric):
     def __init__(self, directory, names=("lab", "lab-vxfld", "lab-encryption")):
@@ -110,13 +124,18 @@ class Encrypted(Fabric):
         self.variant, self.mode = variant, mode
         if predict:
             as_predicted(lines(done), lines(predicted), macsec=bool({"inside", "underlay", "mka"} & {former, mode}))
-        # From one encryption to another nothing is in clear, at any moment.
-        assert {"none", "or-clear"} & {former or "none", mode} or clear.found == "0", f"{took}: in clear: {clear.found}"
+        # From one encryption to another, or from bare hosts, nothing is in clear, at any moment.
+        assert {"none", "or-clear"} & {former, mode} or clear.found == "0", f"{took}: in clear: {clear.found}"
         self.losses[" ".join(map(str, took))] = {"IPv6": six.lost, "IPv4": four.lost, "sent": six.sent}
         path = ROOT / "build" / f"encryption-{self.prefix}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(self.losses, indent=1) + "\n")
         return six.lost, four.lost
+
+    def comes_from(self, mode):
+        """A test that is picked alone brings the fabric to where the one before it would have left it."""
+        if mode not in (None, self.mode):
+            self.convert(FLOOD, mode)
 
     def proven(self):
         """verify.yml, which fails where a check does; of encryption none may be left out."""
@@ -135,8 +154,8 @@ class Encrypted(Fabric):
     def answers(self, host, address):
         return "1 received" in self.run(host, f"ping -n -c 1 -W 1 {address} || true")
 
-    def look(self):
-        return {host: self.run(host, f"exec 2>&1; {LOOK}").splitlines() for host in VTEPS}
+    def look(self, script=LOOK):
+        return {host: self.run(host, f"exec 2>&1; {script}").splitlines() for host in VTEPS}
 
 
 class Clear:
@@ -157,7 +176,8 @@ class Clear:
 def rekeyed(fabric, seconds):
     """How many associations of ESP came to s1 in so many seconds, each one with a key of its own; how many of the pings meanwhile
     were lost; and the VXLAN in clear."""
-    look = "ip -o xfrm state | grep -o 'spi 0x[0-9a-f]*'"
+    look = "ip -o xfrm state | grep -o 'spi 0x[0-9a-f]*' || true"
+    waited(lambda: fabric.answers("h1", "2001:db8:ff::13"), 60)
     first = found = set(fabric.run("s1", look).splitlines())
     end = time.monotonic() + seconds
     with Ping(fabric, "h1", "2001:db8:ff::13") as ping, Clear(fabric) as clear:
@@ -183,6 +203,19 @@ def lines(done):
     return {tuple(words) for _task, *words in told(done)}
 
 
+def comes_back_by_itself(fabric, mode):
+    fabric.convert(FLOOD, mode)
+    assert fabric.go(FLOOD, mode, *RESTORED)
+    # Also while the host comes up, with something to send to it; what it sends first is what announces its endpoints.
+    with Clear(fabric) as clear, Ping(fabric, "h1", "2001:db8:ff::13"):
+        fabric.reboot("s3")
+        waited(lambda: fabric.answers("h1", "2001:db8:ff::13"), 150)
+    assert clear.found == "0"
+    fabric.proven()
+    assert fabric.go(FLOOD, mode, *RESTORED) == {}
+    assert fabric.go(FLOOD, mode)
+
+
 @pytest.fixture(scope="module")
 def fabric(tmp_path_factory):
     made = Encrypted(tmp_path_factory.mktemp("encryption"))
@@ -203,12 +236,19 @@ def test_the_long_way_goes_from_each_mode_to_each_other():
 @pytest.mark.parametrize(("old", "new"), list(zip([None, *MODES], MODES)))
 def test_from_mode_to_mode(fabric, old, new):
     """The first way into each mode is also predicted by check mode, and changes nothing when it is run again."""
+    fabric.comes_from(old)
     first = new not in fabric.seen
     fabric.seen.add(new)
     fabric.convert(FLOOD, new, predict=first)
     fabric.proven()
     if first:
         fabric.stays()
+    if new == "none":
+        # What says otherwise that there is nothing in clear can see it.
+        with Clear(fabric) as clear, Ping(fabric, "h1", "2001:db8:ff::13"):
+            time.sleep(2)
+        assert clear.found != "0"
+        assert fabric.look(LEFT) == {host: [] for host in VTEPS}
 
 
 @pytest.mark.parametrize(("variant", "mode"), VARIANTS)
@@ -221,15 +261,7 @@ def test_each_variant_with_each_mode(fabric, variant, mode):
 
 @pytest.mark.parametrize("mode", ["ike", "mka"])
 def test_a_rebooted_vtep_comes_back_by_itself(fabric, mode):
-    fabric.convert(FLOOD, mode)
-    assert fabric.go(FLOOD, mode, *RESTORED)
-    fabric.reboot("s3")
-    with Clear(fabric) as clear:
-        waited(lambda: fabric.answers("h1", "2001:db8:ff::13"), 150)
-    assert clear.found == "0"
-    fabric.proven()
-    assert fabric.go(FLOOD, mode, *RESTORED) == {}
-    assert fabric.go(FLOOD, mode)
+    comes_back_by_itself(fabric, mode)
 
 
 @pytest.mark.parametrize("mode", ["underlay", *(["static", "inside"] if ALL else [])])
@@ -237,8 +269,8 @@ def test_with_static_keys_a_rebooted_vtep_comes_back_by_a_run(fabric, mode):
     """A key that was used is never used again, and only the controller can give others."""
     fabric.convert(FLOOD, mode)
     assert fabric.go(FLOOD, mode, *RESTORED)
-    fabric.reboot("s3")
-    with Clear(fabric) as clear:
+    with Clear(fabric) as clear, Ping(fabric, "h1", "2001:db8:ff::13"):
+        fabric.reboot("s3")
         time.sleep(20)
         assert not fabric.answers("h1", "2001:db8:ff::13")
     assert clear.found == "0"
@@ -247,7 +279,32 @@ def test_with_static_keys_a_rebooted_vtep_comes_back_by_a_run(fabric, mode):
     fabric.stays()
 
 
+@pytest.mark.parametrize("mode", ["underlay", "inside", "static"])
+def test_new_keys_lose_nothing(fabric, mode):
+    """On all hosts at once, as users have them: by rotate_keys.yml, and by another ipsec_rotation."""
+    fabric.convert(FLOOD, mode)
+    before = fabric.look(KEYS)
+    with Clear(fabric) as clear, Ping(fabric, "h1", "2001:db8:ff::13") as six, Ping(fabric, "h1", "192.0.2.13") as four:
+        if mode == "static":
+            fabric.static_uses += 1
+            assert fabric.go(FLOOD, mode)
+        else:
+            fabric.play("playbooks/rotate_keys.yml", *fabric.words(FLOOD, mode))
+    after = fabric.look(KEYS)
+    for host in VTEPS:
+        # One of each host, or two of each pair.
+        count = 4 if mode == "static" else 3
+        assert len(before[host]) == len(after[host]) == count and not set(before[host]) & set(after[host]), (
+            before,
+            after,
+        )
+    assert (six.lost, four.lost, clear.found) == (0, 0, "0") and six.sent > 1000
+    fabric.proven()
+    fabric.stays()
+
+
 def test_teardown_leaves_nothing(fabric):
+    assert fabric.mode
     fabric.play("playbooks/teardown.yml")
     assert fabric.look() == fabric.bare
 
@@ -265,6 +322,7 @@ def libreswan(tmp_path_factory):
 
 @pytest.mark.parametrize(("old", "new"), list(zip([None, *LIBRESWAN], LIBRESWAN)))
 def test_libreswan_from_mode_to_mode(libreswan, old, new):
+    libreswan.comes_from(old)
     first = new not in libreswan.seen
     libreswan.seen.add(new)
     libreswan.convert(FLOOD, new, predict=first)
@@ -281,6 +339,13 @@ def test_libreswan_from_mode_to_mode(libreswan, old, new):
         with Clear(libreswan) as clear, Ping(libreswan, "h1", "2001:db8:ff::13"):
             libreswan.run("s1", "systemctl kill -s KILL ipsec; sleep 5; systemctl restart ipsec")
         assert clear.found == "0"
+        libreswan.proven()
+    if new == "none":
+        assert libreswan.look(LEFT) == {host: [] for host in VTEPS}
+
+
+def test_with_libreswan_a_rebooted_vtep_comes_back_by_itself(libreswan):
+    comes_back_by_itself(libreswan, "opportunistic")
 
 
 def test_strongswan_is_refused_where_libreswan_is(libreswan):
@@ -292,5 +357,6 @@ def test_strongswan_is_refused_where_libreswan_is(libreswan):
 
 
 def test_libreswan_leaves_nothing(libreswan):
+    assert libreswan.mode
     libreswan.play("playbooks/teardown.yml")
     assert libreswan.look() == libreswan.bare

@@ -12,10 +12,10 @@ SECRET = "0123456789abcdef" * 4
 VARIANT = "unicast-static-flood"
 
 
-def read(words, name="lab", mtu=1400, **segment):
+def read(words, name="lab", mtu=1400, variant=VARIANT, **segment):
     fabric, hosts, _service_hosts, _registry_hosts = words_of(name)
     fabric["fabric_segments"] = [{**one, "mtu": mtu, **segment} for one in fabric["fabric_segments"]]
-    return plan.read({**fabric, "fabric_encryption": {"mode": "ipsec", **words}}, hosts, VARIANT)
+    return plan.read({**fabric, "fabric_encryption": {"mode": "ipsec", **words}}, hosts, variant)
 
 
 def section(words, host="s1", **options):
@@ -58,6 +58,13 @@ def test_ike():
         "cipher": "chacha20poly1305",
         "nat_t": True,
     }
+
+
+def test_a_device_of_all_vnis_takes_packets_of_both_families():
+    fabric, faults = read({"ipsec_mode": "static", "ipsec_secret": SECRET}, variant="unicast-routing")
+    assert faults == []
+    block = plan.compile_host(fabric, "unicast-routing", "s1")["ipsec"]["block"]
+    assert block == [*LAB["block"][:2], {"dir": "in", "src": "0.0.0.0/0", "dst": "0.0.0.0/0", **BLOCK}, LAB["block"][2]]
 
 
 def test_static():

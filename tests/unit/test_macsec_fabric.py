@@ -120,12 +120,15 @@ def test_everybody_is_heard_under_the_sci_that_it_sends_with():
 def test_a_host_that_had_macsec_loses_it():
     def had(words, hosts):
         for host in hosts.values():
-            owned = {"kind": "macsec", "alias": "vtep.fabric macsec on eth0"}
+            owned = {
+                name: {"kind": "macsec", "alias": f"vtep.fabric macsec on {name}"}
+                for name in ("eth0", "eth9", "vxlan100")
+            }
             host["preflight_host"] = {
                 "interfaces": {
                     **{name: {"mtu": 1700, "alias": None, "kind": None} for name in ("eth0", "eth1", "eth2")},
-                    "ms-eth0": owned,
-                    "ms-vxlan100": owned,
+                    "vxlan100": {"kind": "vxlan", "alias": "vtep.fabric vxlan100"},
+                    **{f"ms-{name}": one for name, one in owned.items()},
                     "macsec7": {"kind": "macsec", "alias": None},
                 }
             }
@@ -133,14 +136,15 @@ def test_a_host_that_had_macsec_loses_it():
     found = compiled("unicast-static-nd", {}, had, mode="none")["s1"]
     absent = {"state": "absent"}
     assert found["macsec_former"] == {
-        "links": [{"name": "ms-eth0", **absent}],
+        # eth9 is no interface of the underlay any more, and has nothing to move to.
+        "links": [{"name": "ms-eth0", **absent}, {"name": "ms-eth9", **absent}],
         "segments": [{"name": "ms-vxlan100", **absent}],
     }
     assert found["underlay"]["leaving"]["names"] == ["ms-eth0"]
     assert [one["name"] for one in found["underlay"]["ospfv3"]["interfaces"]] == ["lo", "eth0"]
     assert "macsec" not in found
     found = compiled("unicast-static-nd", {"macsec_mode": "underlay"}, had)["s1"]
-    assert found["macsec_former"]["links"] == []
+    assert found["macsec_former"]["links"] == [{"name": "ms-eth9", **absent}]
 
 
 def without(word):

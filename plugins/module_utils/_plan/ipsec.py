@@ -52,12 +52,12 @@ def check(fabric, faults):
         faults.add("fabric", "fabric_segments: dstport", message)
 
 
-def section(fabric, vtep):
-    """{"ipsec": the section}, or nothing without ESP."""
-    return {"ipsec": compile_vtep(fabric, vtep)} if fabric.encryption.esp else {}
+def section(fabric, vtep, vxlans):
+    """{"ipsec": the section}, or nothing without ESP. vxlans: options of the variant's VXLAN devices."""
+    return {"ipsec": compile_vtep(fabric, vtep, vxlans)} if fabric.encryption.esp else {}
 
 
-def compile_vtep(fabric, vtep):
+def compile_vtep(fabric, vtep, vxlans):
     """Plain data for role ipsec."""
     how = fabric.encryption
     local = fabric.local(vtep)
@@ -78,7 +78,10 @@ def compile_vtep(fabric, vtep):
         "group": group,
         "prefix": how.ipsec_prefix or spanning([fabric.local(one) for one in fabric.vteps.values()]) if group else None,
         "block": [
-            policy for port in ports if group != "private-or-clear" for policy in block(local, fabric.family, port)
+            policy
+            for port in ports
+            if group != "private-or-clear"
+            for policy in block(local, fabric.family, port, external=any(one["external"] for one in vxlans))
         ],
     }
 
@@ -101,19 +104,18 @@ def static(how):
     return {"algorithm": algorithm, "key_bits": bits, "mode": how.ipsec_esp_mode, "block": False}
 
 
-def block(local, family, port):
+def block(local, family, port, external):
     """Policies for module xfrm that drop VXLAN of the VTEP's address, and to any of the host's, which no association takes.
 
     They are there whether or not the daemon runs, so that nothing goes in clear when it has stopped, and nobody gets a frame in
     without ESP, whatever address he sends from or to (CVE-2023-28840): a VXLAN device takes packets to all addresses that the host
-    has, whatever its `local` (vxlan_create_sock, drivers/net/vxlan/vxlan_core.c).
+    has, whatever its `local` (vxlan_create_sock, drivers/net/vxlan/vxlan_core.c), and an external one to those of both families
+    (vxlan_sock_add). Where none is external, VXLAN of the other family is somebody else's.
     """
-    mine, everybody, halves = (
-        (f"{local}/32", "0.0.0.0/0", ("0.0.0.0/1", "128.0.0.0/1"))
-        if family == 4
-        else (f"{local}/128", "::/0", ("::/1", "8000::/1"))
-    )
+    everybody = {4: "0.0.0.0/0", 6: "::/0"}
+    halves = {4: ("0.0.0.0/1", "128.0.0.0/1"), 6: ("::/1", "8000::/1")}[family]
     shared = {"proto": "udp", "dport": port, "priority": str(BLOCK_PRIORITY), "action": "block"}
     # The kernel holds one policy for a selector, and strongSwan has its own for this one.
-    outward = [{"dir": "out", "src": mine, "dst": half, **shared} for half in halves]
-    return [*outward, {"dir": "in", "src": everybody, "dst": everybody, **shared}]
+    outward = [{"dir": "out", "src": f"{local}/{32 if family == 4 else 128}", "dst": half, **shared} for half in halves]
+    families = sorted(everybody, key=lambda one: one == family) if external else [family]
+    return outward + [{"dir": "in", "src": everybody[one], "dst": everybody[one], **shared} for one in families]

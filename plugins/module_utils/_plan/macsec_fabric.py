@@ -194,13 +194,14 @@ def peers(fabric, node, dev, hosts):
 def former(fabric, node):
     """MACsec devices of the collection that the host has and the fabric does not want: (those of the underlay, the others)."""
     wanted = {secured.device(dev) for dev in lowers(fabric, node)} if fabric.encryption.macsec else set()
-    links = {secured.device(one.dev) for one in node.underlay}
-    found = [
-        name
-        for name, known in (node.interfaces or {}).items()
+    there = node.interfaces or {}
+    found = {
+        name: there.get(known["alias"].removeprefix(secured.ALIAS).strip()) or {}
+        for name, known in sorted(there.items())
         if known.get("kind") == "macsec" and is_owned(known.get("alias")) and name not in wanted
-    ]
-    return sorted(name for name in found if name in links), sorted(name for name in found if name not in links)
+    }
+    links = [name for name, lower in found.items() if lower.get("kind") != "vxlan"]
+    return links, [name for name in found if name not in links]
 
 
 # Keys
@@ -264,8 +265,6 @@ class Outlook:
 def outlook(devices, name, sci, secret, cipher, rotate):
     found = next((one for one in devices if one["name"] == name), None)
     if found is None:  # it is about to be made
-        if sci is None:
-            raise ValueError(f"the SCI of {name} is not known before it is there")
         return Outlook(sci, None, None, None, False)
     sci = found["sci"]
     epochs = found.get("epochs") or {}

@@ -129,8 +129,13 @@ def rogue_requests(plans, interfaces, rogues, marker):
         }
         for src in (None, *(other["local"] for other in spoofed)):
             one["frames"].append({**common, "src": src, "spoofed": src is not None})
-        for address in [text for text in addresses if (":" in text) == (":" in plan["local"])][:1]:
-            one["frames"].append({**common, "dst": address, "src": None, "spoofed": False})
+        # The host's other addresses; an external device takes packets of the other family too.
+        six = ":" in plan["local"]
+        for colon in (six, not six) if device.get("external") else (six,):
+            for address in [text for text in addresses if (":" in text) == colon][:1]:
+                one["frames"].append(
+                    {**common, "dst": address, "src": None if colon == six else "any", "spoofed": False}
+                )
     return [{"host": host, "request": request} for host, request in sorted(made.items())]
 
 

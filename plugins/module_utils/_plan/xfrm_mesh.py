@@ -12,6 +12,8 @@ from .._model.xfrm import ALGORITHMS, IN, OUT, TRANSPORT, TUNNEL
 from .._model.xfrm_keys import SECRET_MIN, End, direction
 
 PRIORITY, BLOCK_PRIORITY = 1000, 2000  # the kernel takes the policy with the least
+# The kernel wants a window with ESN also where nothing arrives. Always the same, since a state that sends and is made anew needs a new key.
+OUT_WINDOW = 1024
 KEY_BITS = {
     "aes-gcm": {128: 20, 256: 36},
     "chacha20-poly1305": {256: 36},
@@ -49,7 +51,8 @@ def mesh(
     if faults:
         raise InputError(faults)
     made = _Mesh(mine, secret, algorithm, key_bits, mode, port, reqid)
-    made.shared = {"replay_window": replay_window, "esn": esn, **({"encap": dict(encap)} if encap else {})}
+    made.window = replay_window
+    made.shared = {"esn": esn, **({"encap": dict(encap)} if encap else {})}
     for end in ends.values():
         if end is not mine:
             made.pair(end)
@@ -98,7 +101,7 @@ class _Mesh:
             reqid,
         )
         self.lengths = KEY_BITS[algorithm][key_bits], ALGORITHMS[algorithm].auth_key
-        self.shared = {}
+        self.shared, self.window = {}, OUT_WINDOW
         self.states, self.policies = [], []
         self.spis = {}
 
@@ -122,6 +125,7 @@ class _Mesh:
             "algorithm": self.algorithm,
             "key": "0x" + keys.key.hex(),
             "sel": sel,
+            "replay_window": self.window if way == IN else OUT_WINDOW,
             **self.shared,
         }
         if keys.auth_key:

@@ -2,7 +2,7 @@
 """Run on a host of the underlay: send VXLAN in clear to VTEPs that encrypt, as somebody would who has no key.
 
 Request as a JSON argument: {dev, marker, frames: [{mac, src, dst, dstport, vni, spoofed, inner}]}. `src` of null is an address of the
-host's own. `inner` is {mac, src, dst} of a packet to an endpoint, for VTEPs that route; without it there is a broadcast.
+host's own, of "any" likewise, or an address of nobody's where it has none of that family. `inner` is {mac, src, dst} of a packet to an endpoint, for VTEPs that route; without it there is a broadcast.
 Frames are made by hand and leave by a packet socket, past everything that the host itself does to its packets.
 """
 
@@ -22,6 +22,9 @@ SPORT = 50000
 DISCARD = 9  # RFC 863
 
 
+NOBODY = {4: "192.0.0.8", 6: "fe80::5efe:c000:8"}  # RFC 7600, the dummy address; RFC 5214, of the same
+
+
 def own_address(dev, version):
     """One of the device's own, or of a device on it."""
     rows = json.loads(subprocess.run(["ip", "-j", "addr"], stdout=subprocess.PIPE, text=True, check=True).stdout)
@@ -31,7 +34,7 @@ def own_address(dev, version):
         for one in row.get("addr_info", ()):
             if one["family"] == family:
                 return one["local"]
-    raise SystemExit(f"{dev} has no IPv{version} address to send from")
+    return None
 
 
 def checksum(data):
@@ -74,10 +77,14 @@ def main():
         mine = raw.getsockname()[4]
         for one in request["frames"]:
             version = ipaddress.ip_address(one["dst"]).version
-            src = one["src"] or own_address(request["dev"], version)
+            src = one["src"] if one["src"] not in (None, "any") else own_address(request["dev"], version)
+            if src is None and one["src"] is None:
+                raise SystemExit(f"{request['dev']} has no IPv{version} address to send from")
             payload = bytes.fromhex(request["marker"]) + bytes([one["spoofed"]])
             frame = ethernet(
-                one["mac"], mine, packet(src, one["dst"], one["dstport"], one["vni"], payload, one.get("inner"))
+                one["mac"],
+                mine,
+                packet(src or NOBODY[version], one["dst"], one["dstport"], one["vni"], payload, one.get("inner")),
             )
             for _copy in range(COPIES):
                 raw.send(frame)
