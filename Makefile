@@ -9,8 +9,8 @@ REGISTRY ?= file
 # none, macsec, ..., with the variants that go with it.
 ENCRYPTION ?=
 # What the lab's hosts run on: host, the machine's own kernel, or full, one that has MACsec, IPsec and all else, in a guest unless
-# the machine's own has them.
-KERNEL  ?= $(if $(filter-out none,$(ENCRYPTION)),full,host)
+# the machine's own has them. A guest that is up has the lab of its name, whatever is asked of it.
+KERNEL  ?= $(if $(filter-out none,$(ENCRYPTION))$(wildcard /run/vtep-fabric-full/$(PREFIX)),full,host)
 # Beside the lab's own inventory, what the variant needs.
 WITH    ?= $(if $(filter vxfld-%,$(VARIANT)),lab-vxfld) $(if $(filter etcd,$(REGISTRY)),lab-registry) \
            $(if $(filter-out none,$(ENCRYPTION)),lab-encryption)
@@ -56,6 +56,7 @@ test-all: lint images ## the same, with the ways from every variant to every oth
 
 test-full: images ## the tests that need MACsec, IPsec and the rest, on a full kernel
 	$(IMAGE) -e lab_ike=libreswan
+	$(IMAGE) -e lab_ike=libreswan -e lab_suite=bookworm
 	FULL_KERNEL=source tools/full --if-lacking pytest --timeout=600 tests/full
 
 images: ## the lab images of all suites and the full kernel, a minute or more each unless they are cached

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 # What OpenSSL says of a certificate (<openssl/x509_vfy.h>), and what mends it; others are told as they are.
-EXPIRED, PURPOSE, ADDRESS = 10, 26, 64
+NOT_YET, EXPIRED, PURPOSE, ADDRESS = 9, 10, 26, 64
 BEGIN = "-----BEGIN CERTIFICATE-----"
 
 
@@ -91,7 +91,7 @@ def _shaken(client, server, address, root):
 
 
 def _remedy(code, address, root):
-    if code == EXPIRED:
+    if code in (NOT_YET, EXPIRED):
         return "take one that is valid, and a CA that is"
     if code == PURPOSE:
         return "it needs the extended key usages serverAuth and clientAuth"

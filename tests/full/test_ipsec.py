@@ -28,6 +28,7 @@ ROLE = ROOT / "roles" / "ipsec"
 SECRET = "correct-horse-battery-staple-0123456789"
 MARKER = "4d41524b4552" * 4  # MARKERMARKERMARKERMARKER
 OURS = ("s1", "s2", "s3")
+STRONGSWAN = "usr/sbin/charon-systemd"  # not in images with Libreswan
 STRANGER = {4: "203.0.113.99", 6: "2001:db8:99::1"}
 HOST = {4: "/32", 6: "/128"}
 
@@ -83,9 +84,9 @@ class Mesh:
         assert faults == []
         self.plans = {host: plan.compile_host(fabric, "unicast-static-flood", host)["ipsec"] for host in OURS}
         self.by_certificate = by_certificate
-        self.switch = SuiteHost(suite)
+        self.switch = SuiteHost(suite, STRONGSWAN)
         self.switch.sh("ip link add br0 type bridge mcast_snooping 0; ip link set br0 up")
-        self.hosts = {host: SuiteHost(suite) for host in OURS}
+        self.hosts = {host: SuiteHost(suite, STRONGSWAN) for host in OURS}
         self.wire()
         if by_certificate:
             self.certify()
@@ -244,7 +245,7 @@ def meshes(*names):
 
 @pytest.fixture
 def mesh(suite, family, by_certificate):
-    needs_image(suite)
+    needs_image(suite, STRONGSWAN)
     made = Mesh(suite, family, by_certificate)
     yield made
     made.close()

@@ -37,14 +37,15 @@ exec chroot root /bin/bash -c 'echo ready; while :; do sleep 3600 & wait $!; don
 """
 
 
-def image(suite):
-    return max(IMAGES.glob(f"{suite}-*"), key=lambda one: one.stat().st_mtime, default=None)
+def image(suite, holding="."):
+    found = (one for one in IMAGES.glob(f"{suite}-*") if (one / holding).exists())
+    return max(found, key=lambda one: one.stat().st_mtime, default=None)
 
 
-def needs_image(suite):
+def needs_image(suite, holding="."):
     if os.geteuid() != 0:
         pytest.skip("NOT TESTED: hosts of other suites need root")
-    if not image(suite):
+    if not image(suite, holding):
         pytest.skip(f"NOT TESTED: there is no lab image of {suite}; `make images` builds it")
 
 
@@ -65,10 +66,10 @@ class Namespaces:
 
 
 class SuiteHost(Namespaces):
-    def __init__(self, suite):
+    def __init__(self, suite, holding="."):
         self.suite = suite
         self.directory = tempfile.mkdtemp(prefix="vtep-test-")
-        super().__init__(["--net", "--mount", "--pid"], BOOT, self.directory, image(suite), CHECKOUT)
+        super().__init__(["--net", "--mount", "--pid"], BOOT, self.directory, image(suite, holding), CHECKOUT)
 
     def close(self):
         super().close()

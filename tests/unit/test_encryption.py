@@ -256,6 +256,25 @@ def test_an_mtu_that_would_take_ipv6_off_is_not_proposed():
         assert fault.endswith("at most") == proposed
 
 
+def test_the_underlay_has_to_hold_ipv6_itself():
+    """Under an overlay of small packets too: a link's device with less loses its IPv6 addresses (RFC 8200, section 5)."""
+
+    def links_of(mtu):
+        def change(words, hosts):
+            for segment in words["fabric_segments"]:
+                segment["mtu"] = 1000
+            hosts["s1"]["preflight_host"]["interfaces"]["eth0"]["mtu"] = mtu
+
+        return about("on it needs", faults_of(change=change, mode="macsec", macsec_mode="underlay"))
+
+    assert links_of(1312) == []
+    (fault,) = links_of(1311)
+    assert fault.startswith(
+        "s1: vtep_underlay_interfaces: eth0 has MTU 1311, and IPv6 on it needs 1312 with MACsec underlay"
+    )
+    assert fault.endswith("; write {dev: eth0, mtu: 1312}")
+
+
 def test_ipv6_needs_1280():
     def small(words, hosts):
         words["fabric_segments"][0].update(mtu=1279, routers=[])

@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.vtep.fabric.plugins.module_utils._kernel.probe import features
+from test_certificate_faults import CA, Makes
 
+ESP = features()["esp6"]
 ROOT = Path(__file__).parents[2]
 NONE = "/nonexistent"
 # What the play would go on to, and what belongs to the host.
@@ -46,6 +49,10 @@ CASES = {
     "days of the CA": ("ipsec_certificate_days, ipsec_renew_days: 6971 and 30 do not fit", {"ipsec_certificate_days": 6971}),
     "rival": ("s1: ipsec_mode ike: Libreswan is installed", {**SHARED, "rival": "/bin/sh"}),
     "limit": ("s1: has no CA, and would make one that s2, s3 does not know", {"limit": True}),
+    "CA elsewhere": ("s1: s2, which is first in group vteps, has no CA", {"limit": True, "ipsec_first": "s2"}),
+    "own": (None, {"given": "good"}),
+    "expired": ("s1: ipsec_cert: is refused", {"given": "ended"}),
+    "another CA": ("s1: ipsec_cert: is refused", {"given": "other"}),
     "static limit": ("s1: s2, s3: not in this run, or failed before", {"mode": "static", "limit": True}),
 }  # fmt: skip
 
@@ -54,11 +61,26 @@ CASES = {
 def said(tmp_path_factory):
     """What the role says to each case, all by two runs of Ansible: {case: message, or None where all was taken}."""
     place = tmp_path_factory.mktemp("judge")
+    given = certificates(tmp_path_factory.mktemp("certificates"))
     told = {}
     for limit in ("all", "s1"):
         cases = {name: words for name, (_said, words) in CASES.items() if bool(words.get("limit")) == (limit == "s1")}
-        told |= judge(place, limit, cases)
+        told |= judge(
+            place, limit, {name: {**words, **given.get(words.get("given"), {})} for name, words in cases.items()}
+        )
     return told
+
+
+def certificates(place):
+    made = Makes(place)
+    for name in ("ca", "foreign"):
+        made.make(name, extensions=CA)
+    texts = {
+        "good": made.member("good", address=PLAN["local"]),
+        "ended": made.member("ended", address=PLAN["local"], ended=True),
+        "other": {**made.member("other", "foreign", address=PLAN["local"]), "ca": made.text("ca")},
+    }
+    return {name: {f"ipsec_{word}": text for word, text in found.items()} for name, found in texts.items()}
 
 
 def judge(place, limit, cases):
@@ -67,7 +89,8 @@ def judge(place, limit, cases):
     for number, words in enumerate(cases.values()):
         words = dict(words)
         mode, rival = words.pop("mode", "ike"), words.pop("rival", NONE)
-        words.pop("limit", None)
+        for word in ("limit", "given"):
+            words.pop(word, None)
         # Of all VTEPs alike, so the role takes it from the variables of the first one.
         encryption = words.pop("fabric_encryption", {})
         daemon = {"rival": {"name": "Libreswan", "file": rival, "packages": "libreswan"}, "name": "strongSwan"}
@@ -117,4 +140,4 @@ def test_what_is_said(said, case):
         assert "\n".join([said[case]] if isinstance(said[case], str) else said[case]).startswith(wanted)
     else:
         # The kernel's features are looked at last.
-        assert said[case] is None or "kernel has no" in said[case]
+        assert said[case] is None if ESP else "kernel has no IPsec" in said[case]
