@@ -97,6 +97,15 @@ _value:
             The loopback prefixes of all VTEPs, and of service nodes and hosts of the registry where the variant has them, this
             host's own included, each with its host, under the keys V(6) and V(4).
           type: dict
+    macsec:
+      description: MACsec devices, whom each of them hears, and where they are. Missing without MACsec.
+      type: dict
+    macsec_former:
+      description: MACsec devices that take no part any more, those of C(links) and of C(segments). Missing where there are none.
+      type: dict
+    ipsec:
+      description: What role C(vtep.fabric.ipsec) sets up, without keys. Only VTEPs with IPsec have it.
+      type: dict
     vxfld:
       description: What role C(vtep.fabric.vxfld) sets up. Null under variants without service nodes.
       type: dict

@@ -193,6 +193,9 @@ def test_a_rogue_sends_to_an_endpoint_where_vteps_route():
     [found] = verify_encryption.rogue_requests(plans, LINKS, {"s2": ""}, MARKER)
     frames = [one for one in found["request"]["frames"] if one["dst"] == "2001:db8:1::1"]
     assert frames[0]["inner"] == {"mac": "02:00:00:00:00:01", "src": "2001:db8:ff::11", "dst": "2001:db8:ff::10"}
+    # Its device takes packets of the other family too.
+    others = [(one["dst"], one["src"], "inner" in one) for one in found["request"]["frames"][2:4]]
+    assert others == [("fe80::1", None, True), ("169.254.0.1", "any", True)]
     [other] = [one["inner"] for one in found["request"]["frames"] if one["dst"] == "2001:db8:3::1"][:1]
     assert other == {"mac": "02:00:00:00:00:03", "src": "2001:db8:ff::10", "dst": "2001:db8:ff::13"}
     plans["s1"]["overlay"]["neighbors"]["table"] = "192.0.2.10 dev eth1 lladdr 50:54:33:00:00:01 nud permanent\n"

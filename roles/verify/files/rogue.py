@@ -2,7 +2,8 @@
 """Run on a host of the underlay: send VXLAN in clear to VTEPs that encrypt, as somebody would who has no key.
 
 Request as a JSON argument: {dev, marker, frames: [{mac, src, dst, dstport, vni, spoofed, inner}]}. `src` of null is an address of the
-host's own, of "any" likewise, or an address of nobody's where it has none of that family. `inner` is {mac, src, dst} of a packet to an endpoint, for VTEPs that route; without it there is a broadcast.
+host's own; "any" is one too, or one of nobody's where it has none of that family. `inner` is {mac, src, dst} of a packet to an endpoint,
+for VTEPs that route; without it there is a broadcast.
 Frames are made by hand and leave by a packet socket, past everything that the host itself does to its packets.
 """
 
