@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from jinja2 import Environment
 from macsec_support import MARKS, Host, counted, ping, pinging
 
@@ -135,8 +136,9 @@ def test_another_cak_is_deaf_and_a_change_on_all_comes_back(link):
     assert link.all_speak()
     link.stop("s2")
     link.start("s2", KEYS[0])
+    # One with the right CAK is let in within a minute at the latest.
     with pytest.raises(AssertionError):
-        link.agreed(10)
+        link.agreed(60)
 
 
 @pytest.mark.parametrize("late", [0.0, 2.0, 4.0])
@@ -158,6 +160,8 @@ def test_who_joins_just_after_a_key_was_made_is_let_in(link, late):
 
 
 def test_the_configuration_is_of_root_alone():
-    tasks = (TEMPLATE.parents[1] / "tasks" / "mka.yml").read_text()
-    assert 'mode: "0600"' in tasks
-    assert "no_log: true" in tasks
+    (outer,) = yaml.safe_load((TEMPLATE.parents[1] / "tasks" / "mka.yml").read_text())
+    (task,) = [one for one in outer["block"] if one["name"] == "Write the keys"]
+    assert (task["no_log"], task["diff"]) == (True, False)
+    template = task["ansible.builtin.template"]
+    assert (template["mode"], template["owner"], template["group"]) == ("0600", "root", "root")
