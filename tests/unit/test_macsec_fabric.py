@@ -290,6 +290,13 @@ def test_only_the_host_without_a_key_gets_a_fresh_one():
     assert turn(told, "drop", "s1")["devices"][0]["tx"][0]["epoch"] == "a" * 32
 
 
+def test_a_dry_run_without_scis_before_the_first_run():
+    """The SCI is then that of the device's MAC address, and a dry run has made no device."""
+    plans = compiled("unicast-static-flood", {"macsec_mode": "underlay", "macsec_send_sci": False})
+    made = macsec_fabric.turn(plans["s1"]["macsec"], {host: [] for host in plans}, SECRET, "s1", "drop")
+    assert made["purge"] == "none" and [one["name"] for one in made["devices"]] == ["ms-eth0"]
+
+
 def test_a_key_of_another_secret_gives_way_and_is_heard_until_it_has():
     told = {**STEADY, "s3": told_by("s3", (2, "a"), key_id="0" * 32)}
     assert numbers(turn(told, "receive"))[1][sci("s3")] == [3]
