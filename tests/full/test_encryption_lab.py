@@ -85,6 +85,8 @@ certutil -L -d sql:/var/lib/ipsec/nss 2>&1 | grep vtep; true
 
 # By what keys are told from one another: MACsec tells an id, and ESP has another SPI with each key.
 KEYS = "(ip macsec show | grep -o 'key [0-9a-f]*'; ip -o xfrm state | grep -o 'spi 0x[0-9a-f]*') | sort -u"
+TELLTALE = "journalctl -q -o cat --no-pager; cat /proc/[0-9]*/cmdline | tr '\\0' ' '"
+SECRETS = re.findall(r"\b[0-9a-f]{32,}\b", (ROOT / "inventories" / "lab-encryption" / "hosts.yml").read_text())
 # What a fabric without encryption must not have, of whatever mode it had.
 LEFT = """
 exec 2>/dev/null
@@ -111,7 +113,9 @@ class Encrypted(Fabric):
 
     def go(self, variant, mode, *more):
         """site.yml; what it changed."""
-        return self.play("site.yml", "--diff", *self.words(variant, mode), *more)
+        done = self.play("site.yml", "--diff", *self.words(variant, mode), *more)
+        assert not [secret for secret in SECRETS if secret in self.record.read_text()]
+        return done
 
     def convert(self, variant, mode, predict=False):
         """From where the fabric is to another variant or mode, with pings meanwhile; how many were lost."""
@@ -146,6 +150,13 @@ class Encrypted(Fabric):
         for kind in PROOF:
             unproven = self.mode in ("none", "or-clear")
             assert [checks.get((kind, host)) for host in VTEPS] == [None if unproven else True] * 3, kind
+        self.silent()
+
+    def silent(self):
+        """What all keys are made from is in no log of a host and in no process's words."""
+        told = {host: self.run(host, TELLTALE) for host in VTEPS}
+        assert all(told.values())
+        assert not [(host, secret) for host, text in told.items() for secret in SECRETS if secret in text]
 
     def stays(self):
         assert self.go(self.variant, self.mode) == {}
