@@ -139,6 +139,8 @@ def test_another_cak_is_deaf_and_a_change_on_all_comes_back(link):
     # One with the right CAK is let in within a minute at the latest.
     with pytest.raises(AssertionError):
         link.agreed(60)
+    # What verify.yml looks for.
+    assert "Computed ICV is not equal to Received ICV" in (link.disk / "s1.log").read_text()
 
 
 @pytest.mark.parametrize("late", [0.0, 2.0, 4.0])

@@ -474,6 +474,19 @@ def test_a_sender_whose_channel_only_he_knows_is_found():
     assert found["host"] == "s1, s2" and "different keys" in found["detail"][0]
 
 
+def test_the_supplicants_log_is_told_where_it_has_no_channels():
+    """With another CAK there are no counters."""
+    log = "KaY: Computed ICV is not equal to Received ICV"
+    answers = {f"s{n}": {"encryption": seen("underlay", f"s{n}", f"s{3 - n}")} for n in (1, 2)}
+    answers["s2"]["encryption"]["after"]["journal"] = [log]
+    answers["s1"]["underlay"] = {PLANS["s2"]["local"]: False}
+    plans = plans_of("underlay")
+    assert list(verify_encryption.key_checks(plans, ENDPOINTS, answers)) == []
+    plans["s2"]["macsec"]["mka"] = True
+    [found] = verify_encryption.key_checks(plans, ENDPOINTS, answers)
+    assert (found["ok"], found["detail"]) == (False, [f"s2's log: {log}"])
+
+
 def esp_answers():
     answers = {f"s{n}": {"encryption": seen("esp", f"s{n}", f"s{3 - n}")} for n in (1, 2)}
     answers["h1"] = broken(
@@ -523,6 +536,7 @@ def test_what_of_a_log_tells_something():
         "received AUTHENTICATION_FAILED notify error": True,
         "subject certificate invalid (valid from May 01 to May 02)": True,
         'no issuer certificate found for "CN=x"': True,
+        "KaY: Computed ICV is not equal to Received ICV": True,
         "received NO_PROPOSAL_CHOSEN notify error": True,
         "IKE_SA vtep-fabric[1] established between 2001:db8:1::1[a]...2001:db8:2::1[b]": False,
         'received end entity cert "CN=s2"': False,

@@ -310,13 +310,17 @@ def signs(plans, answers, receiver, sender):
     before, after = seen["before"]["statistics"], seen["after"]["statistics"]
     if where(plans[receiver]) == ESP:
         return esp_signs(plans, receiver, sender, seen, before, after)
-    return [
+    found = [
         words
         for dev, peers in sorted(plans[receiver]["macsec"]["peers"].items())
         for words in macsec_signs(
             receiver, sender, dev, peers, before["macsec"].get(dev, {}), after["macsec"].get(dev, {})
         )
     ]
+    # With another CAK there are no channels whose counters would tell, and the supplicant does not say whose packet it was.
+    if plans[receiver]["macsec"]["mka"]:
+        found += [f"{receiver}'s log: {line}" for line in seen["after"]["journal"]]
+    return found
 
 
 # Of a secure channel and of a device (linux/if_macsec.h; IEEE 802.1AE, 10.6): what it means when the counter grows.
