@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
 from driver import ALL, ROOT, Fabric, Ping, told, waited
@@ -59,7 +60,7 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as raw:  
         except socket.timeout:
             continue
         udp = {b"\x86\xdd": 54 if frame[20] == 17 else 0, b"\x08\x00": 34 if frame[23] == 17 else 0}.get(frame[12:14], 0)
-        if udp and frame[udp + 2 : udp + 4] == (4789).to_bytes(2, "big") and frame[udp + 28 : udp + 30] != b"\x88\xe5":
+        if udp and int.from_bytes(frame[udp + 2 : udp + 4], "big") in (4789, 4790) and frame[udp + 28 : udp + 30] != b"\x88\xe5":
             found += 1
             samples.append(frame[:udp + 60].hex())
 print(found, *samples[:3])
@@ -106,10 +107,14 @@ class Encrypted(Fabric):
         self.variant = self.mode = None
         self.static_uses = 0
         self.losses, self.seen = {}, set()
+        self.more = {}
 
     def words(self, variant, mode):
         # Static keys that a host has used within a boot are never used again, so each use has a number of its own.
-        return ["-e", json.dumps({"variant": variant, **WORDS[mode], "ipsec_rotation": str(self.static_uses)})]
+        return [
+            "-e",
+            json.dumps({"variant": variant, **WORDS[mode], "ipsec_rotation": str(self.static_uses), **self.more}),
+        ]
 
     def go(self, variant, mode, *more):
         """site.yml; what it changed."""
@@ -227,6 +232,23 @@ def comes_back_by_itself(fabric, mode):
     assert fabric.go(FLOOD, mode)
 
 
+def another_port(fabric, mode):
+    """What keeps VXLAN from going in clear knows the former port as long as a VXLAN device has it, and then no more."""
+    fabric.convert(FLOOD, mode)
+    words = yaml.safe_load((ROOT / "inventories" / "lab" / "group_vars" / "all.yml").read_text())
+    for port in (4790, 4789):
+        fabric.more = {"fabric_segments": [{**one, "dstport": port} for one in words["fabric_segments"]]}
+        with Clear(fabric) as clear, Ping(fabric, "h1", "2001:db8:ff::13"):
+            assert fabric.go(FLOOD, mode)
+        assert clear.found == "0"
+        told = fabric.look("nft list ruleset; ip xfrm policy")
+        assert all("dport %d" % port in " ".join(lines) for lines in told.values())
+        assert not [line for lines in told.values() for line in lines if f"dport {4789 + 4790 - port}" in line]
+    fabric.proven()
+    fabric.stays()
+    fabric.more = {}
+
+
 @pytest.fixture(scope="module")
 def fabric(tmp_path_factory):
     made = Encrypted(tmp_path_factory.mktemp("encryption"))
@@ -288,6 +310,11 @@ def test_with_static_keys_a_rebooted_vtep_comes_back_by_a_run(fabric, mode):
     assert fabric.go(FLOOD, mode)
     fabric.proven()
     fabric.stays()
+
+
+@pytest.mark.parametrize("mode", ["underlay", *(["ike", "static"] if ALL else [])])
+def test_another_port_is_never_in_clear(fabric, mode):
+    another_port(fabric, mode)
 
 
 @pytest.mark.parametrize("mode", ["underlay", "inside", "static"])
@@ -353,6 +380,10 @@ def test_libreswan_from_mode_to_mode(libreswan, old, new):
         libreswan.proven()
     if new == "none":
         assert libreswan.look(LEFT) == {host: [] for host in VTEPS}
+
+
+def test_with_libreswan_another_port_is_never_in_clear(libreswan):
+    another_port(libreswan, "opportunistic")
 
 
 def test_with_libreswan_a_rebooted_vtep_comes_back_by_itself(libreswan):
