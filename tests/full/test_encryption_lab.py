@@ -377,6 +377,9 @@ def test_libreswan_from_mode_to_mode(libreswan, old, new):
         with Clear(libreswan) as clear, Ping(libreswan, "h1", "2001:db8:ff::13"):
             libreswan.run("s1", "systemctl kill -s KILL ipsec; sleep 5; systemctl restart ipsec")
         assert clear.found == "0"
+        # Peers notice after some 20 s that what they had is gone, and vtep-ask helps on who was asked meanwhile.
+        waited(lambda: libreswan.answers("h1", "2001:db8:ff::13"), 150)
+        waited(lambda: libreswan.answers("h4", "2001:db8:ff::10"), 150)
         libreswan.proven()
     if new == "none":
         assert libreswan.look(LEFT) == {host: [] for host in VTEPS}
