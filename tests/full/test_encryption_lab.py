@@ -228,7 +228,9 @@ def comes_back_by_itself(fabric, mode):
         waited(lambda: fabric.answers("h1", "2001:db8:ff::13"), 150)
     assert clear.found == "0"
     fabric.proven()
-    assert fabric.go(FLOOD, mode, *RESTORED) == {}
+    # Libreswan has removed what vtep-boot had set; its guard drops the same.
+    changed = {name for name, _host in fabric.go(FLOOD, mode, *RESTORED)}
+    assert changed == ({"vtep.fabric.ipsec : Drop VXLAN that is not encrypted"} if mode == "opportunistic" else set())
     assert fabric.go(FLOOD, mode)
 
 
