@@ -4,6 +4,7 @@
 import subprocess
 
 import pytest
+from ansible_collections.vtep.fabric.plugins.plugin_utils import certificates
 from ansible_collections.vtep.fabric.plugins.plugin_utils.certificates import faults
 
 ADDRESS = "2001:db8:253::1"
@@ -99,6 +100,10 @@ def test_an_expired_ca(tmp_path):
     made.make("ca", extensions=CA, ended=True)
     (fault,) = faults(made.member(), ADDRESS)
     assert "expired" in fault
+
+
+def test_one_that_is_not_valid_yet_is_mended_like_one_that_is_no_more():
+    assert certificates._remedy(9, ADDRESS, root=True) == certificates._remedy(10, ADDRESS, root=True)
 
 
 def test_what_does_not_belong_together(made):

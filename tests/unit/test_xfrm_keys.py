@@ -88,6 +88,17 @@ def test_an_epoch_changes_the_keys_of_its_host_and_no_others():
     assert not {state[3] for state in states("s2")[0]} & {state[3] for state in states("s2", booted)[0]}
 
 
+def test_another_replay_window_makes_no_sender_anew():
+    """One that is made anew with the same key would begin again at sequence number 0."""
+    (before, read), (after, other) = states("s1"), states("s1", replay_window=64)
+    assert before == after
+
+    def windows(mesh):
+        return {way: {one.shape.replay_window for one in mesh.states if one.shape.dir == way} for way in ("in", "out")}
+
+    assert (windows(read), windows(other)) == ({"in": {1024}, "out": {1024}}, {"in": {64}, "out": {1024}})
+
+
 def test_policies_of_a_mesh():
     read = states("s1")[1]
     told = [policy.text() for policy in read.policies]

@@ -117,5 +117,8 @@ def block(local, family, port, external):
     shared = {"proto": "udp", "dport": port, "priority": str(BLOCK_PRIORITY), "action": "block"}
     # The kernel holds one policy for a selector, and strongSwan has its own for this one.
     outward = [{"dir": "out", "src": f"{local}/{32 if family == 4 else 128}", "dst": half, **shared} for half in halves]
-    families = sorted(everybody, key=lambda one: one == family) if external else [family]
-    return outward + [{"dir": "in", "src": everybody[one], "dst": everybody[one], **shared} for one in families]
+    inward = [
+        {"dir": "in", "src": everybody[one], "dst": everybody[one], **shared}
+        for one in ((4, 6) if external else (family,))
+    ]
+    return outward + inward

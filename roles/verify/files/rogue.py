@@ -21,8 +21,6 @@ ETHERTYPE = 0x88B5  # IEEE 802, local experimental
 ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 SPORT = 50000
 DISCARD = 9  # RFC 863
-
-
 NOBODY = {4: "192.0.0.8", 6: "fe80::5efe:c000:8"}  # RFC 7600, the dummy address; RFC 5214, of the same
 
 
