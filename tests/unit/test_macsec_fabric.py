@@ -146,6 +146,13 @@ def test_a_host_that_had_macsec_loses_it():
     found = compiled("unicast-static-nd", {"macsec_mode": "underlay"}, had)["s1"]
     assert found["macsec_former"]["links"] == [{"name": "ms-eth9", **absent}]
 
+    def had_elsewhere(words, hosts):
+        had(words, hosts)
+        for host in hosts.values():
+            del host["preflight_host"]["interfaces"]["ms-eth0"]
+
+    assert "leaving" not in compiled("unicast-static-nd", {}, had_elsewhere, mode="none")["s1"]["underlay"]
+
 
 def without(word):
     return lambda words, hosts: words["fabric_encryption"].pop(word)

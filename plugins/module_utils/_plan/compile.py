@@ -90,9 +90,7 @@ def compile_registry_node(fabric, variant, node):
 def links_of(fabric, variant, node):
     """The section `underlay`."""
     carrier = secured.device if fabric.encryption.macsec == "underlay" else None
-    mine = {secured.device(one.dev) for one in node.underlay}
-    former = [name for name in macsec_fabric.former(fabric, node)[0] if name in mine]
-    return underlay.compile_node(node, routed(fabric, variant), carrier, former)
+    return underlay.compile_node(node, routed(fabric, variant), carrier, macsec_fabric.former(fabric, node)[0])
 
 
 def macsec(fabric, variant, node):

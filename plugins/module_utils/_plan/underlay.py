@@ -33,7 +33,7 @@ def compile_node(node, others, carrier=None, former=()):
             for one in node.underlay
         ]
         plan["leaving"] = leaving(node, bare)
-    elif former:
+    elif any(secured.device(one.dev) in former for one in node.underlay):
         plan["leaving"] = leaving(node, secured.device, former)
     return plan
 
