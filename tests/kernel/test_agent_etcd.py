@@ -619,16 +619,44 @@ def test_a_claim_that_came_while_there_was_no_contact(server, tmp_path):
     async def work():
         async with Between(3379, 2379) as between, agent(server, tmp_path, urls=("http://127.0.0.1:3379",)) as one:
             one.source.publish({(100, M1): (), (100, M2): ()}, {100: V1})
-            await until(lambda: len(one.sink.rows) == 2)
-            between.swallow = True
-            server.put(key(100, "50:54:33:00:00:01", "2001:db8::2"), "{}")
-            await until(lambda: not one.source.ok, 12)
-            await until(lambda: not server.leases(), 12)
-            between.swallow = False
-            await until(lambda: set(one.sink.rows) == {(100, M1, V2), (100, M2, V1)} and one.source.ok)
-            assert one.source.yielded == [(100, M1)]
+            await until(lambda: one.source.counters["keys written"] == len(one.sink.rows) == 2)
+            await claimed_meanwhile(server, one, between)
 
     run(work())
+
+
+def test_a_claim_that_came_after_one_of_which_only_the_watch_told(server, tmp_path, monkeypatch):
+    """The answer was lost; for all that, what was claimed then is older than what others have claimed since."""
+    transaction = client.Etcd.transaction
+
+    async def work():
+        async with Between(3379, 2379) as between, agent(server, tmp_path, urls=("http://127.0.0.1:3379",)) as one:
+
+            async def unanswered(*words):
+                await transaction(*words)
+                await until(lambda: len(one.sink.rows) == 2)
+                between.swallow = True
+                raise client.EtcdError("no answer")
+
+            monkeypatch.setattr(client.Etcd, "transaction", unanswered)
+            one.source.publish({(100, M1): (), (100, M2): ()}, {100: V1})
+            await until(lambda: between.swallow)
+            monkeypatch.undo()
+            assert one.source.counters["keys written"] == 0
+            await claimed_meanwhile(server, one, between)
+
+    run(work())
+
+
+async def claimed_meanwhile(server, one, between):
+    """Contact is lost for longer than what `one` published lasts, and another VTEP claims the first of its two endpoints."""
+    between.swallow = True
+    server.put(key(100, "50:54:33:00:00:01", "2001:db8::2"), "{}")
+    await until(lambda: not one.source.ok, 12)
+    await until(lambda: not server.leases(), 12)
+    between.swallow = False
+    await until(lambda: set(one.sink.rows) == {(100, M1, V2), (100, M2, V1)} and one.source.ok)
+    assert one.source.yielded == [(100, M1)]
 
 
 def test_writing_that_is_not_allowed_does_not_end_reading(server, tmp_path):
