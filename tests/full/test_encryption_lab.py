@@ -16,8 +16,10 @@ import pytest
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from driver import ALL, ROOT, Fabric, Ping, told, waited
 from macsec_support import MARKS
+from test_certificate_faults import CA, Makes
 
 pytestmark = [*MARKS, pytest.mark.timeout(3000)]
 
@@ -32,6 +34,7 @@ WORDS = {
     "or-clear": {"encryption": "ipsec-opportunistic", "ipsec_group": "private-or-clear"},
 }
 VTEPS = ("s1", "s2", "s3")
+ADDRESSES = {host: f"2001:db8:{host[1]}::1" for host in VTEPS}
 FLOOD = "unicast-static-flood"
 EACH_TO_EACH = [
     "none", "ike", "none", "static", "none", "inside", "none", "underlay", "ike", "static", "inside", "underlay", "static",
@@ -234,12 +237,16 @@ def comes_back_by_itself(fabric, mode):
     assert fabric.go(FLOOD, mode)
 
 
+def on_port(port):
+    words = yaml.safe_load((ROOT / "inventories" / "lab" / "group_vars" / "all.yml").read_text())
+    return {"fabric_segments": [{**one, "dstport": port} for one in words["fabric_segments"]]}
+
+
 def another_port(fabric, mode):
     """What keeps VXLAN from going in clear knows the former port as long as a VXLAN device has it, and then no more."""
     fabric.convert(FLOOD, mode)
-    words = yaml.safe_load((ROOT / "inventories" / "lab" / "group_vars" / "all.yml").read_text())
     for port in (4790, 4789):
-        fabric.more = {"fabric_segments": [{**one, "dstport": port} for one in words["fabric_segments"]]}
+        fabric.more = on_port(port)
         with Clear(fabric) as clear, Ping(fabric, "h1", "2001:db8:ff::13"):
             assert fabric.go(FLOOD, mode)
         assert clear.found == "0"
@@ -317,6 +324,45 @@ def test_with_static_keys_a_rebooted_vtep_comes_back_by_a_run(fabric, mode):
 @pytest.mark.parametrize("mode", ["underlay", *(["ike", "static"] if ALL else [])])
 def test_another_port_is_never_in_clear(fabric, mode):
     another_port(fabric, mode)
+
+
+def test_another_port_and_another_mode(fabric):
+    """ESP is for the new port only, and MACsec leaves the hosts before the VXLAN devices leave the former one."""
+    fabric.convert(FLOOD, "underlay")
+    fabric.more = on_port(4790)
+    fabric.convert(FLOOD, "ike")
+    fabric.proven()
+    assert not [
+        line for lines in fabric.look("nft list tables").values() for line in lines if "vtep_fabric_macsec" in line
+    ]
+    fabric.more = {}
+
+
+@pytest.mark.parametrize("mode", ["ike", "underlay", "static"])
+def test_over_an_ipv4_underlay(fabric, mode):
+    fabric.more = {"fabric_underlay_family": 4}
+    fabric.convert(FLOOD, mode)
+    fabric.proven()
+    fabric.stays()
+    fabric.more = {}
+
+
+def test_certificates_of_ones_own(fabric, tmp_path):
+    """With which strongSwan begins, so that no association of before hides that they are not believed."""
+    fabric.convert(FLOOD, "static")
+    made = Makes(tmp_path)
+    made.make("ca", extensions=CA)
+    own = {host: made.member(host, address=address) for host, address in ADDRESSES.items()}
+    fabric.more = {f"ipsec_{word}": f"{{{{ own[inventory_hostname].{word} }}}}" for word in ("ca", "cert", "key")}
+    fabric.more["own"] = own
+    fabric.convert(FLOOD, "ike")
+    fabric.proven()
+    fabric.stays()
+    known = fabric.look("swanctl --list-certs --type x509 | grep -o 'subject:.*'")
+    assert known == {host: [f'subject:  "CN={name}"' for name in (host, "ca")] for host in VTEPS}, known
+    told = fabric.record.read_text() + "".join(fabric.run(host, TELLTALE) for host in VTEPS)
+    assert not [line for one in own.values() for line in one["key"].splitlines()[1:-1] if line in told]
+    fabric.more = {}
 
 
 @pytest.mark.parametrize("mode", ["underlay", "inside", "static"])

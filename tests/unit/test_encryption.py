@@ -256,11 +256,14 @@ def test_an_mtu_that_would_take_ipv6_off_is_not_proposed():
         assert fault.endswith("at most") == proposed
 
 
-def test_the_underlay_has_to_hold_ipv6_itself():
-    """Under an overlay of small packets too: a link's device with less loses its IPv6 addresses (RFC 8200, section 5)."""
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_underlay_has_to_hold_ipv6_itself(family):
+    """Under an overlay of small packets too: a link's device with less loses its IPv6 addresses (RFC 8200, section 5), and OSPFv3
+    those of its neighbours, whatever VXLAN is sent by."""
 
     def links_of(mtu):
         def change(words, hosts):
+            words["fabric_underlay_family"] = family
             for segment in words["fabric_segments"]:
                 segment["mtu"] = 1000
             hosts["s1"]["preflight_host"]["interfaces"]["eth0"]["mtu"] = mtu

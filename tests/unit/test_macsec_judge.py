@@ -20,6 +20,9 @@ CASES = {
     "static keys": ({"program": "/nonexistent"}, None),
     "somebody away": ({"away": ["s9"]}, "s1: ms-eth0 would be made anew with other keys, and s9 would not hear"),
     "in part": ({"away": ["s9"], "partial": True}, None),
+    # As -e macsec_partial=... has it.
+    "in part, in words": ({"away": ["s9"], "partial": "true"}, None),
+    "not in part": ({"away": ["s9"], "partial": "false"}, "s1: ms-eth0 would be made anew with other keys"),
 }  # fmt: skip
 
 

@@ -57,8 +57,8 @@ class Publisher:
         self._local = {}  # vni: own VTEP
         self._mine = {}  # (vni, mac): _Mine
         self._there = {}  # (vni, mac): {vtep: (value, lease, revision)} of this host's keys
-        # (vni, mac, vtep) that is being written, or was and no answer came: the revision at which it went meanwhile
-        self._under_way = {}
+        self._under_way = {}  # (vni, mac, vtep) that is being written: the revision at which it went meanwhile
+        self._unanswered = {}  # the same, or no answer came: the revision that it had before
         self._adopted = {}  # (vni, mac, vtep): addresses, of keys from before a restart
         self._dirty = set()  # (vni, mac) that may differ from what is there
         self._moves = {}  # (vni, mac): when it was withdrawn
@@ -102,7 +102,7 @@ class Publisher:
             mine = self._mine.get(key)
             if mine and (mine.since is not None or _rival(mine)):
                 mine.order = mine.since = None
-                self._under_way.pop((*key, self._local.get(key[0])), None)
+                self._unanswered.pop((*key, self._local.get(key[0])), None)
                 self._dirty.add(key)
         self._stir()
 
@@ -131,7 +131,7 @@ class Publisher:
         """What is there is no continuation of what was: revisions do not compare, and the lease is none of its."""
         self._lease = None
         self._adopted.clear()
-        self._under_way = {}
+        self._unanswered = {}
         for mine in self._mine.values():
             mine.order = None
 
@@ -144,7 +144,7 @@ class Publisher:
             if known and known[2] >= row.revision:
                 return
             self._there[key][vtep] = row.value, row.lease, row.revision
-            if mine and mine.order is None and where in self._under_way:
+            if mine and mine.order is None and row.revision > self._unanswered.get(where, math.inf):
                 mine.order = row.revision  # the answer may never come
             if self._adopting and row.lease == self._lease:
                 self._adopted[where] = addresses
@@ -306,25 +306,28 @@ class Publisher:
         looks = [etcd.newest(_directory(key)) for key in keys]
         # The watch may tell of the change, and of later ones, before its answer comes, or without one.
         went = self._under_way = dict.fromkeys((one.where for one in writes), 0)
+        asked = self._unanswered = {one.where: one.revision for one in writes if one.value is not None}
         try:
             done, header, rows = await client.transaction(operations, compares, looks)
         except etcd.EtcdError as error:
             if error.code == etcd.NOT_FOUND and "lease" in str(error):
-                self._under_way = {}
+                self._unanswered = {}
                 self._lose()
                 return False
             raise
-        self._under_way = {}
+        finally:
+            self._under_way = {}
+        self._unanswered = {}
         if not done:
             return self._correct(writes, rows)
         self._misses = 0
         for one in writes:
             key, vtep = one.where[:2], one.where[2]
             self._counters["keys removed" if one.value is None else "keys written"] += 1
-            if one.value is not None and one.where in went:
+            if one.where in asked:
                 one.mine.order = header.revision
             known = self._there.get(key, {}).get(vtep)
-            if max(went.get(one.where, 0), known[2] if known else 0) > header.revision:
+            if max(went[one.where], known[2] if known else 0) > header.revision:
                 self._dirty.add(key)
             elif one.value is None:
                 self._drop(key, vtep)

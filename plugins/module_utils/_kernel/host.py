@@ -38,6 +38,7 @@ INSTALLED = {
     "macsec": (
         (Path("/etc/vtep.fabric"), "mka-*.conf"),
         (Path("/etc/systemd/system"), "vtep-mka@.service"),
+        (Path("/usr/local/sbin"), "vtep-mka"),
     ),
     "underlay": ((RECORDS, "ospfv[23].json"),),
     "vxfld": (

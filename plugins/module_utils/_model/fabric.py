@@ -319,9 +319,10 @@ def check_mtu(fabric, one, segments, faults):
         has = link.mtu or known_mtu(one, link.dev)
         if has is not None and has < overhead.needed(fabric.stack, largest.mtu):
             faults.add(one.host, one.word("underlay_interfaces"), too_small(fabric, link.dev, has, largest, segments))
-        elif has is not None and has < (least := overhead.least(fabric.stack)):
+        # The underlay routes all of a VTEP's addresses, whichever of them VXLAN is between.
+        elif has is not None and has < (least := overhead.least(replace(fabric.stack, family=max(one.addresses)))):
             how = fabric.encryption.words or "no encryption"
-            message = f"{link.dev} has MTU {has}, and IPv{fabric.family} on it needs {least} with {how}"
+            message = f"{link.dev} has MTU {has}, and IPv{max(one.addresses)} on it needs {least} with {how}"
             faults.add(one.host, one.word("underlay_interfaces"), f"{message}; write {{dev: {link.dev}, mtu: {least}}}")
     mtus = {segment.vni: segment.mtu for segment in fabric.segments}
     for port in one.ports:
