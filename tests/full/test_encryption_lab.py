@@ -21,7 +21,7 @@ from driver import ALL, ROOT, Fabric, Ping, told, waited
 from macsec_support import MARKS
 from test_certificate_faults import CA, Makes
 
-pytestmark = [*MARKS, pytest.mark.timeout(3000)]
+pytestmark = [*MARKS, pytest.mark.timeout(5400)]
 
 WORDS = {
     "none": {"encryption": "none"},
