@@ -46,8 +46,8 @@ options:
     type: int
   address: &address
     description: >-
-      MAC address, a unicast one. A new device without it gets that of O(dev). Not live, since the kernel gives a device with
-      another address another SCI.
+      MAC address, a unicast one. A new device without it gets that of O(dev). Not live, since older kernels give a
+      device with another address another SCI, and newer ones keep that of the former one.
     type: str
   alias: &alias
     description:
@@ -221,7 +221,8 @@ options:
           pn:
             description: >-
               The lowest packet number that a new association takes. 1 if not given. What the sender's M(vtep.fabric.macsec_info)
-              tells keeps old frames from being replayed to a receiver that was restarted; it has an effect with O(replay) only.
+              tells keeps old frames from being replayed to a receiver that was restarted, with O(replay). With XPN it is needed whenever the
+              sender may have passed 2^32, since a frame has the lower half of its number only, and the receiver takes the upper one from here.
             type: int
           ssci:
             description: With XPN only, the sender's.

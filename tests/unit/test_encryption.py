@@ -278,6 +278,18 @@ def test_the_underlay_has_to_hold_ipv6_itself(family):
     assert fault.endswith("; write {dev: eth0, mtu: 1312}")
 
 
+def test_a_host_without_segments_has_to_hold_ipv6_too():
+    def change(words, hosts):
+        for segment in words["fabric_segments"]:
+            segment["vteps"] = ["s1", "s2"]
+        words["fabric_endpoints"] = []
+        hosts["s3"]["vtep_access_ports"] = []
+        hosts["s3"]["preflight_host"]["interfaces"]["eth0"]["mtu"] = 1300
+
+    (fault,) = about("on it needs", faults_of(change=change, mode="macsec", macsec_mode="underlay"))
+    assert fault.startswith("s3: vtep_underlay_interfaces: eth0 has MTU 1300, and IPv6 on it needs 1312 with MACsec")
+
+
 def test_ipv6_needs_1280():
     def small(words, hosts):
         words["fabric_segments"][0].update(mtu=1279, routers=[])

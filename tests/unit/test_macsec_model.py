@@ -103,7 +103,10 @@ def test_absent_reads_no_keys():
         ({"cipher": "gcm-aes-xpn-128", "tx": [{"an": 0, "key": K1, "ssci": 1}]}, "tx an 0: salt: missing"),
         ({"cipher": "gcm-aes-xpn-128", "rx": [{"sci": PEER, "sa": [{"an": 2, "key": K1, "salt": "00" * 12}]}]}, "an 2: ssci: missing"),
         ({"tx": [{"an": 0, "key": K1, "ssci": 0}]}, "tx 1: ssci: 0 is out of range"),
-        ({"tx": [{"an": 0, "key": K1, "salt": "00" * 11}]}, "tx 1: salt: '0000000000000000000000' is not a salt"),
+        ({"tx": [{"an": 0, "key": K1, "salt": "00" * 11}]}, "tx 1: salt: a word of 22 characters is not a salt"),
+        # A key in the wrong place is not quoted, and no id.
+        ({"tx": [{"an": 0, "key": K1, "key_id": "5e" * 32}]}, "tx 1: key_id: a word of 64 characters is not a key id"),
+        ({"tx": [{"an": 0, "key": K1, "key_id": K1}]}, "tx 1: key_id: it is the key"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_by_name(options, fault):

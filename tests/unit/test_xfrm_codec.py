@@ -200,6 +200,30 @@ def test_a_policy_reads_as_it_was_written():
 PLAIN = "policy src 2001:db8:1::1 dst 2001:db8:2::1 dir out priority 7 tmpl proto esp reqid 7 mode transport"
 
 
+def test_a_sub_policy_is_in_another_table():
+    wanted = from_table(PLAIN).policies[0]
+    for kind, met in ((0, True), (1, False)):
+        told = kernel.policy_body(wanted)[: kernel.P_SIZE] + codec.attribute(
+            kernel.POLICY_TYPE, bytes([kind]) + bytes(5)
+        )
+        data = codec.message(kernel.NEWPOLICY, 2, 1, told)
+        assert kernel.policy_meets(wanted, data, 0, len(data)) == met
+
+
+def test_keys_that_the_kernel_hides():
+    """Under lockdown there are zeros in their place; what is told then cannot say which keys are not in use."""
+    made = from_table(
+        f"state src ::1 dst ::2 spi 256 mode transport dir out aead rfc4106(gcm(aes)) 0x{'5e' * 20} 128"
+    ).states[0]
+    body = kernel.state_body(made)
+    key = bytes.fromhex("5e" * 20)
+    assert body.count(key) == 1
+    for told, hidden in ((body, False), (body.replace(key, bytes(20)), True)):
+        data = codec.message(kernel.NEWSA, 2, 1, told)
+        assert kernel.key_hidden(data, 0, len(data)) == hidden
+        assert (kernel.key_digest(data, 0, len(data)) == made.digest()) != hidden
+
+
 @pytest.mark.parametrize("with_type", [False, True])
 @pytest.mark.parametrize(
     "there, met, how",

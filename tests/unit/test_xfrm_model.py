@@ -210,7 +210,7 @@ def test_lines_say_the_same_as_entries():
         f"auth-trunc hmac(sha256) {HMAC} 128\n"
         "state dir in src 192.0.2.2 dst 192.0.2.1 spi 4098 mode tunnel algorithm aes-gcm key-file /etc/key\n"
         "policy dir out src 2001:db8:1::1 dst ::/0 proto udp dport 4789 priority 7 mark 1 if_id 2 "
-        "tmpl src 2001:db8:1::1 dst 2001:db8:2::1 proto esp spi 0x1001 reqid 7 mode tunnel level use tmpl mode transport\n"
+        "tmpl src 2001:db8:1::1 dst 2001:db8:2::1 proto esp spi 0x1001 reqid 7 mode tunnel tmpl mode transport level use\n"
         "policy src 10.0.0.0/8 dir fwd action block\n"
     )
     sel = {"src": "2001:db8:1::1/128", "dst": "::/0", "proto": "udp", "dport": 4789}
@@ -231,7 +231,7 @@ def test_lines_say_the_same_as_entries():
     policies = [
         {
             **sel, "dir": "out", "priority": 7, "mark": 1, "if_id": 2,
-            "tmpl": [{**TUNNEL, "spi": "0x1001", "reqid": 7, "level": "use"}, {"mode": "transport"}],
+            "tmpl": [{**TUNNEL, "spi": "0x1001", "reqid": 7}, {"mode": "transport", "level": "use"}],
         },
         {"dir": "fwd", "src": "10.0.0.0/8", "action": "block"},
     ]  # fmt: skip
@@ -245,6 +245,10 @@ def test_lines_say_the_same_as_entries():
     [
         ("route src ::1", "it begins with neither 'state' nor 'policy'"),
         ("state src ::1", "dst: missing"),
+        (
+            "policy dir out tmpl mode tunnel src ::1 dst ::2 level use",
+            "tmpl 1: level: use does not go with mode tunnel",
+        ),
         ("state src ::1 dst ::2 spi", "'spi' lacks its value"),
         ("state src ::1 dst ::2 spi 256 src ::3", "'src' stands twice"),
         ("state src ::1 dst ::2 spi 256 limit byte-soft", "'limit' is not a word of a state"),
@@ -352,3 +356,10 @@ def test_what_is_to_be_absent_needs_no_key():
     assert from_table("state src ::1 dst ::2 spi 256 mark 1", absent=True).states == made.states
     with pytest.raises(InputError, match="spi: 7 is reserved"):
         from_entries([{"src": "::1", "dst": "::2", "spi": 7}], None, absent=True)
+
+
+def test_what_is_missing_hides_nothing_else():
+    with pytest.raises(InputError) as caught:
+        from_entries([{"src": "::1", "spi": 12, "mode": "x", "algorithm": "rot13", "key": "00", "dir": "out"}], [])
+    told = " ".join(caught.value.faults)
+    assert all(f" {name}: " in told for name in ("dst", "spi", "mode", "algorithm")), told

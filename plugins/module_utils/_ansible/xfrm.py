@@ -124,7 +124,8 @@ class XfrmResource(Resource):
                 self.kernel.write(operation)
         except KernelError:
             there = self.kernel.digests()
-            xfrm_keys.forget(key for key in keys if key not in there)
+            if there is not None:  # else any of them may be in use
+                xfrm_keys.forget(key for key in keys if key not in there)
             raise
 
     def verify(self, desired, plan):

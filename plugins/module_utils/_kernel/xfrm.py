@@ -28,6 +28,7 @@ from .xfrm_messages import (
     UPDPOLICY,
     free_index,
     key_digest,
+    key_hidden,
     policy_body,
     policy_index,
     policy_told,
@@ -96,8 +97,9 @@ class Xfrm(Tables):
         return found
 
     def digests(self):
-        """Of the keys of all states whose ciphers are of a counter mode."""
-        return {key_digest(data, start, end) for data, start, end in self.dump(STATE)}
+        """Of the keys of all states whose ciphers are of a counter mode. None where the kernel hides keys."""
+        rows = list(self.dump(STATE))
+        return None if any(key_hidden(*row) for row in rows) else {key_digest(*row) for row in rows}
 
     def indices(self):
         """The indices of all policies."""

@@ -288,6 +288,12 @@ def key_digest(data, start, end):
     return _digest(state_attributes(data, start, end))
 
 
+def key_hidden(data, start, end):
+    """Whether the kernel has zeros in place of a state's key, as it does under lockdown."""
+    payload = state_attributes(data, start, end).get(AEAD, b"")
+    return bool(payload[72:]) and not any(payload[72:])
+
+
 def _digest(given):
     payload = given.get(AEAD, b"")
     algorithm = BY_KERNEL.get(payload[:64].rstrip(b"\0").decode("utf-8", "replace"))
@@ -502,7 +508,7 @@ def policy_meets(policy, data, start, end):
 
 
 # What may tell apart policies of one selector. Where none of their beginnings is, none of them is.
-_NARROW = (_MARK_START, codec.ATTRIBUTE.pack(8, IF_ID), codec.attribute(POLICY_TYPE, b"\1")[:5])
+_NARROW = (_MARK_START, codec.ATTRIBUTE.pack(8, IF_ID), codec.attribute(POLICY_TYPE, b"\1" + bytes(5))[:5])
 
 
 def policy_difference(policy, data, start, end):

@@ -315,11 +315,11 @@ def lower_devices(one):
 def check_mtu(fabric, one, segments, faults):
     """A full-size frame of the segments must fit into the underlay, whose routers do not fragment it (RFC 7348, 4.3)."""
     largest = max(segments, key=lambda segment: segment.mtu, default=None)
-    for link in one.underlay if largest and fabric.encryption else ():
+    for link in one.underlay if fabric.encryption else ():
         has = link.mtu or known_mtu(one, link.dev)
-        if has is not None and has < overhead.needed(fabric.stack, largest.mtu):
+        if has is not None and largest and has < overhead.needed(fabric.stack, largest.mtu):
             faults.add(one.host, one.word("underlay_interfaces"), too_small(fabric, link.dev, has, largest, segments))
-        # The underlay routes all of a VTEP's addresses, whichever of them VXLAN is between.
+        # The underlay routes all of a host's addresses, whichever of them VXLAN is between.
         elif has is not None and has < (least := overhead.least(replace(fabric.stack, family=max(one.addresses)))):
             how = fabric.encryption.words or "no encryption"
             message = f"{link.dev} has MTU {has}, and IPv{max(one.addresses)} on it needs {least} with {how}"

@@ -201,7 +201,9 @@ def digits(what, count):
     def parse(value):
         text = str(value).strip().lower()
         if len(text) != count or not HEX.fullmatch(text):
-            raise ValueError(f"{value!r} is not {what}; write {count} hexadecimal digits, in quotes")
+            # What stands in the wrong place may be a key.
+            shown = repr(value) if len(text) <= 20 else f"a word of {len(text)} characters"
+            raise ValueError(f"{shown} is not {what}; write {count} hexadecimal digits, in quotes")
         return text
 
     return parse
@@ -308,6 +310,9 @@ def _association(where, options, read_key, faults):
     if len(faults) > before:
         return None
     secret = got.get("key") or got["key_file"]
+    if got.get("key_id") == secret.hex():
+        faults.append(f"{where}: key_id: it is the key, and every user of the host can read it; leave key_id out")
+        return None
     salt = bytes.fromhex(got.get("salt", ""))
     return Association(
         an=got["an"],

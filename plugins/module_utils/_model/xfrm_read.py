@@ -120,11 +120,14 @@ def _state(given, absent, read_key):
     for name in ("src", "dst", "spi"):
         if name not in given:
             told.append(f"{name}: missing; a state has a source, a destination and an SPI")
-    if told:
+    if absent and told:
         raise Wrong(told)
     if absent:
         return absent_state(given["src"], given["dst"], given["spi"], given.get("mark"))
-    return state_row(given["src"], given["dst"], given["spi"], key, auth_key, shape, sel, told)
+    # What is missing is told; something that fits stands for it, so that what else is wrong is told as well.
+    other = "192.0.2.1" if "." in str(given.get("src", given.get("dst"))) else "2001:db8::1"
+    src, dst, spi = (given.get(name, fits) for name, fits in (("src", other), ("dst", other), ("spi", "0x100")))
+    return state_row(src, dst, spi, key, auth_key, shape, sel, told)
 
 
 def _entry_shape(given):
@@ -459,6 +462,8 @@ def _template(given, where, family, direction, told):
         )
     if len(ends) == 2 and len(ends[0]) != len(ends[1]):
         told.append(f"{where}src and dst are of different families")
+    if made["mode"] == TUNNEL and made.get("level") == "use" and direction == OUT:
+        told.append(f"{where}level: use does not go with mode tunnel where dir is out; newer kernels refuse it")
     if made.get("spi") and direction == OUT and "dst" not in made and made["mode"] == TUNNEL:
         told.append(f"{where}spi: it names a state together with dst; write dst")
     return None if len(told) > before else Template(**made)
