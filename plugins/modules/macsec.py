@@ -221,8 +221,9 @@ options:
           pn:
             description: >-
               The lowest packet number that a new association takes. 1 if not given. What the sender's M(vtep.fabric.macsec_info)
-              tells keeps old frames from being replayed to a receiver that was restarted, with O(replay). With XPN it is needed whenever the
-              sender may have passed 2^32, since a frame has the lower half of its number only, and the receiver takes the upper one from here.
+              tells keeps old frames from being replayed to a receiver that was restarted, with O(replay). With XPN it is needed
+              whenever the sender may have passed 2^32, since a frame has the lower half of its number only, and the receiver
+              takes the upper one from here.
             type: int
           ssci:
             description: With XPN only, the sender's.

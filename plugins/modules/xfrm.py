@@ -190,7 +190,8 @@ options:
                 all.
             type: str
           level:
-            description: V(required), or V(use), which lets packets pass in clear where there is no state, and which newer kernels refuse with
+            description: >-
+              V(required), or V(use), which lets packets pass in clear where there is no state, and which newer kernels refuse with
               O(policies[].dir=out) and mode V(tunnel). V(required) when left out.
             type: str
   src:
