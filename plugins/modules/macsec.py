@@ -128,8 +128,8 @@ options:
     type: int
   offload: &offload
     description: >-
-      Whether the network card does the work, in its PHY or MAC. The kernel refuses what O(dev) cannot do. Needs Linux 5.7.
-      Not live.
+      Whether the network card does the work, in its PHY or MAC. The kernel refuses what O(dev) cannot do. Needs Linux 5.7,
+      and a kernel that tells it back, which that of Debian 12 does not; there the new device is removed again. Not live.
     type: str
     choices: ["off", "phy", "mac"]
   tx: &tx
