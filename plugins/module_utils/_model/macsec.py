@@ -201,9 +201,7 @@ def digits(what, count):
     def parse(value):
         text = str(value).strip().lower()
         if len(text) != count or not HEX.fullmatch(text):
-            # What stands in the wrong place may be a key.
-            shown = repr(value) if len(text) <= 20 else f"a word of {len(text)} characters"
-            raise ValueError(f"{shown} is not {what}; write {count} hexadecimal digits, in quotes")
+            raise ValueError(f"{values.shown(text)} is not {what}; write {count} hexadecimal digits, in quotes")
         return text
 
     return parse

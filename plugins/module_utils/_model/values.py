@@ -113,3 +113,8 @@ def dev(value):
     if not _DEV.fullmatch(text) or text in (".", ".."):
         raise ValueError(f"{value!r} is not a device name; 1 to 15 characters without blanks, '/' or ':'")
     return text
+
+
+def shown(word):
+    """A word that a fault may quote: one that cannot be a key."""
+    return repr(word) if len(word) <= 20 else f"a word of {len(word)} characters"

@@ -10,6 +10,7 @@ import re
 from functools import lru_cache
 
 from .table import Faults
+from .values import shown
 from .xfrm import (
     POLICY,
     SPI_MIN,
@@ -30,7 +31,6 @@ from .xfrm_read import (
     policy_row,
     prefix,
     read_row,
-    shown,
     state_row,
 )
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from . import values
 from .errors import InputError
 from .table import Faults, address_of
+from .values import shown
 from .xfrm import (
     ACTIONS,
     ALGORITHMS,
@@ -91,11 +92,6 @@ def _named(name, check, value, told):
     except ValueError as error:
         told.append(f"{name}: {error}")
         return None
-
-
-def shown(word):
-    """A word that a fault may quote: one that cannot be a key."""
-    return repr(word) if len(word) <= 20 else f"a word of {len(word)} characters"
 
 
 # States
