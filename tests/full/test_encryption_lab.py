@@ -437,6 +437,17 @@ def test_with_libreswan_another_port_is_never_in_clear(libreswan):
     another_port(libreswan, "opportunistic")
 
 
+def test_another_port_and_another_mode_after_libreswan_was_killed(libreswan):
+    """It has taken with it what drops VXLAN of the former port, which the next mode does not encrypt."""
+    libreswan.convert(FLOOD, "opportunistic")
+    libreswan.run("s1", "systemctl kill -s KILL ipsec; sleep 5; systemctl restart ipsec")
+    libreswan.more = on_port(4790)
+    libreswan.convert(FLOOD, "static")
+    libreswan.proven()
+    assert not [lines for lines in libreswan.look("nft list tables").values() if "vtep_fabric_ipsec" in " ".join(lines)]
+    libreswan.more = {}
+
+
 def test_with_libreswan_a_rebooted_vtep_comes_back_by_itself(libreswan):
     comes_back_by_itself(libreswan, "opportunistic")
 

@@ -172,9 +172,8 @@ class Mesh:
 
     def forget(self, name):
         """What the unit does before it starts strongSwan."""
-        unit = render(
-            "dropin.conf.j2", ipsec_loaded="/run/loaded", ipsec_started="/run/started", ipsec_plan=self.plans[name]
-        )
+        words = {"ipsec_loaded": "/run/loaded", "ipsec_started": "/run/started", "ipsec_plan": self.plans[name]}
+        unit = render("strongswan-unit.conf.j2", **words)
         found = re.findall("^ExecStartPre=-(.*)$", unit, re.MULTILINE)
         assert len(found) == 6
         self.hosts[name].sh("\n".join(found))

@@ -120,7 +120,7 @@ def test_supplicants_give_keys_to_the_device_that_is_there_and_leave_it(link):
     assert [one["ifindex"] for one in link.hosts["s1"].info()["devices"]] == [before]
 
 
-def test_another_cak_is_deaf_and_a_change_on_all_comes_back(link):
+def test_another_cak_or_ckn_is_deaf_and_a_change_on_all_comes_back(link):
     for name in NAMES:
         link.start(name, KEYS[0])
     link.agreed()
@@ -134,13 +134,16 @@ def test_another_cak_is_deaf_and_a_change_on_all_comes_back(link):
     print("lost", sent - answered, "of", sent)
     assert 0 < answered < sent
     assert link.all_speak()
-    link.stop("s2")
-    link.start("s2", KEYS[0])
-    # One with the right CAK is let in within a minute at the latest.
-    with pytest.raises(AssertionError):
-        link.agreed(60)
-    # What verify.yml looks for.
-    assert "Computed ICV is not equal to Received ICV" in (link.disk / "s1.log").read_text()
+    # What verify.yml looks for: with another CAK what the others' log says, and with another CKN that it hears nobody.
+    told = "Computed ICV is not equal to Received ICV"
+    for wrong, tells in (({**KEYS[1], "ckn": "03"}, False), ({**KEYS[1], "cak": "4d" * 16}, True)):
+        link.stop("s2")
+        link.start("s2", wrong)
+        # One with the right CAK is let in within a minute at the latest.
+        with pytest.raises(AssertionError):
+            link.agreed(60)
+        assert (told in (link.disk / "s1.log").read_text()) == tells
+        assert link.hosts["s2"].device("ms-eth0")["rx"] == []
 
 
 @pytest.mark.parametrize("late", [0.0, 2.0, 4.0])

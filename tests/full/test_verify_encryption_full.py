@@ -117,6 +117,8 @@ def test_what_is_encrypted_is_seen_as_such(how, family):
             assert one["encrypted"] == {"sent": SENT, "received": SENT}
             assert one["clear"] == one["marker"] == {"sent": 0, "received": 0}, one["samples"]
             assert (one["dropped"], one["decrypted"]) == (0, SENT if how == "esp-tunnel" else 0)
+            if proof.where != "esp":
+                assert SENT / 2**32 <= one["after"]["statistics"]["pn_used"][DEVICE[how]] < 2 * SENT / 2**32
         assert proof.keys(seen) == []
 
 

@@ -302,6 +302,53 @@ def test_two_devices_with_one_sci_and_a_port_of_a_bridge():
     assert plan(**NEW, mtu=1469).checks == ["macsec0: mtu: 1469 does not fit eth0 of mtu 1500; at most 1468 does"]
 
 
+def together(*listed, secys=None, record=(), others=()):
+    """A plan for several devices of one task, macsec1 and on."""
+    state = link.State({one.name: one for one in [ETH0, *others]}, "6.18.0")
+    entries = [
+        {"name": f"macsec{number}", "dev": "eth0", "port": number, **options}
+        for number, options in enumerate(listed, 1)
+    ]
+    return planning.plan(macsec.devices(entries, None), planning.Kind(state, secys or {}, record))
+
+
+def test_two_devices_that_are_told_one_sender_are_refused_before_either_is_made():
+    hears = {"rx": [{"sci": PEER, "sa": [sa(0, "b")]}]}
+    with pytest.raises(InputError, match=f"^macsec2: rx {PEER}: macsec1 on eth0 receives from it; take it from there"):
+        together(hears, hears)
+    assert together(hears, {"rx": [{"sci": OTHER}]})
+    eth1 = link.Found("eth1", 8, "", {**ETH0.has, "address": "02:00:00:00:00:08"})
+    assert together(hears, {**hears, "dev": "eth1"}, others=[eth1])
+
+
+@pytest.mark.parametrize("rx", [None, []])
+def test_a_sender_that_a_device_of_before_hears_is_refused(rx):
+    there = link.Found("macsec0", 2, "macsec", HAS, lower="eth0")
+    hears = {"rx": [{"sci": PEER}]}
+    secys = {"macsec0": secy([], {PEER: [had(0, "b")]})}
+    with pytest.raises(InputError, match=f"rx {PEER}: macsec[0-9] on eth0 receives from it"):
+        if rx is None:
+            together({"port": 7, **hears}, secys=secys, others=[there])
+        else:
+            state = link.State({"eth0": ETH0, "macsec0": there}, "6.18.0")
+            entries = [{"name": "macsec0", "rx": rx}, {"name": "macsec1", "dev": "eth0", "port": 7, **hears}]
+            planning.plan(macsec.devices(entries, None), planning.Kind(state, secys, (), "listed"))
+    theirs = link.Found("macsec9", 9, "macsec", {**HAS, "sci": OTHER}, lower="eth0")
+    both = {**secys, "macsec9": secy([], {PEER: []})}
+    assert together({"port": 7}, secys=both, others=[there, theirs])  # which is none of ours
+
+
+def test_two_devices_of_one_task_with_one_key_are_refused_where_packet_numbers_would_meet():
+    sends = {"tx": [sa(0, "a")]}
+    assert together(sends, sends)  # another SCI is another nonce
+    eth1 = link.Found("eth1", 8, "", dict(ETH0.has))
+    with pytest.raises(RefusedError, match="^macsec2: tx an 0: macsec1 has key [0-9a-f]+ too, and would use it with"):
+        together(sends, {**sends, "dev": "eth1", "port": 1}, others=[eth1])
+    extended = [{"cipher": "gcm-aes-xpn-128", "tx": [sa(0, "a", ssci=ssci, salt="ab" * 12)]} for ssci in (1, 2)]
+    with pytest.raises(RefusedError, match="macsec2: tx an 0: macsec1 has key"):
+        together(*extended)
+
+
 def test_a_device_made_anew_keeps_what_it_had():
     again = plan(secy(), recreate=True, icvlen=12, has={"replay": True, "window": 5, "alias": "x", "sci": OTHER})
     [create] = [operation for operation in again.operations if type(operation).__name__ == "Create"]

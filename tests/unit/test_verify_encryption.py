@@ -250,7 +250,8 @@ def seen(where, me, other):
     else:
         dev = "ms-vxlan100" if where == "inside" else "ms-eth0"
         statistics = {
-            "macsec": {dev: {"": {"InPktsBadTag": 0}, SCI[other]: {"InPktsNotValid": 7, "InPktsNotUsingSA": 0}}}
+            "macsec": {dev: {"": {"InPktsBadTag": 0}, SCI[other]: {"InPktsNotValid": 7, "InPktsNotUsingSA": 0}}},
+            "pn_used": {dev: 0.749},
         }
     later = copy.deepcopy(statistics)
     if where == "esp":  # the rogue's are the policy's to drop
@@ -397,6 +398,24 @@ def test_what_arrives_in_clear_beside_an_esp_tunnel_is_not_run_and_says_so():
     assert of(found, None) == ["s1 VXLAN in clear received"]
 
 
+def test_packet_numbers_that_come_to_an_end_are_told(proof):
+    where, plans, answers = proof
+    if where == "esp":
+        assert not [c for c in judged(plans, answers) if c["check"] == "packet numbers"]
+        return
+    used = answers["s2"]["encryption"]["after"]["statistics"]["pn_used"]
+    (dev,) = used
+    used[dev] = 0.75
+    found = judged(plans, answers)
+    assert of(found, False) == ["s2 packet numbers"]
+    (worn,) = [c for c in found if c["ok"] is False]
+    assert (worn["expected"], worn["seen"]) == ("less than 75% used", "75%")
+    assert worn["detail"] == [f"{dev} has used 75%; site.yml and rotate_keys.yml bring new keys"]
+    for plan in plans.values():  # supplicants make new keys by themselves
+        plan["macsec"]["mka"] = True
+    assert not [c for c in judged(plans, answers) if c["check"] == "packet numbers"]
+
+
 def test_a_host_whose_capture_told_nothing_is_a_failure(proof):
     _where, plans, answers = proof
     del answers["s1"]["encryption"]
@@ -486,6 +505,13 @@ def test_the_supplicants_log_is_told_where_it_has_no_channels():
     [found] = verify_encryption.key_checks(plans, ENDPOINTS, answers)
     assert (found["ok"], found["detail"]) == (False, [f"s2's log: {log}"])
 
+    # With another CKN, or without a supplicant, the log says nothing.
+    after = answers["s2"]["encryption"]["after"]
+    after["journal"], after["statistics"]["macsec"] = [], {"ms-eth0": {"": {"InPktsNoSCI": 0}}}
+    [found] = verify_encryption.key_checks(plans, ENDPOINTS, answers)
+    assert found["detail"] == [verify_encryption.DEAF.format(receiver="s2")]
+    assert "s2 has agreed on a key with nobody" in found["detail"][0]
+
 
 def esp_answers():
     answers = {f"s{n}": {"encryption": seen("esp", f"s{n}", f"s{3 - n}")} for n in (1, 2)}
@@ -569,8 +595,23 @@ def test_what_iproute2_tells():
             "rx_sc": [{"sci": SCI["s1"], "state": "on", "InPktsNotValid": 3}],
         }
     ]
-    assert encryption.channels(json.dumps(shown)) == {"": {"InPktsBadTag": 2}, SCI["s1"]: {"InPktsNotValid": 3}}
-    assert encryption.channels("") == {}
+    assert encryption.channels(shown) == {"": {"InPktsBadTag": 2}, SCI["s1"]: {"InPktsNotValid": 3}}
+    assert encryption.channels([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("suite", "pns", "share"),
+    [
+        ("GCM-AES-128", [1], 0),
+        ("GCM-AES-256", [9, (1 << 31) + 1], 0.5),
+        ("GCM-AES-128", [0], 1),
+        ("GCM-AES-XPN-256", [(1 << 62) + 1], 0.25),
+    ],
+)
+def test_the_share_of_packet_numbers(suite, pns, share):
+    device = {"cipher_suite": suite, "sa_list": [{"an": an, "pn": pn} for an, pn in enumerate(pns)]}
+    assert encryption.pn_used([device]) == share
+    assert encryption.pn_used([]) == 0
 
 
 # Keys in the open

@@ -91,7 +91,7 @@ class Kind(link.Kind):
     def __init__(self, state, secys, record=(), purge="none"):
         """secys: {device: Secy}. record: of Used. purge: none, or listed for what is not in a list that is given."""
         self.state, self.secys, self.record, self.purge = state, secys, list(record), purge
-        self.lines, self.refused, self.sealed = {}, [], set()
+        self.lines, self.refused, self.coming = {}, [], []
 
     def defaults(self, device):
         return {"encrypt": True}  # the kernel's own default only authenticates
@@ -232,8 +232,10 @@ class Kind(link.Kind):
         there = secy.tx if secy else {}
         found = self.state.devices.get(device.name)
         cipher = device.wanted.get("cipher") or (found.has["cipher"] if found else model.DEFAULT_CIPHER)
-        sealed = self._sealed(device, secy)
+        own, sealed = self.own_sci(device), self._sealed(device, secy)
+        listed = list(self.coming)
         for one in device.tx:
+            self.coming.append((device.name, model.Used(own or "", one.fingerprint, one.an, one.key_id, one.ssci)))
             had = there.get(one.an)
             rows = self.record
             if had and had.key_id == one.key_id:
@@ -246,12 +248,19 @@ class Kind(link.Kind):
                     "packet numbers again; give it a key that was never used"
                 )
                 continue
+            other = [name for name, row in listed if model.uses([row], cipher, own, one)]
+            if other:
+                self.refused.append(
+                    f"{device.name}: tx an {one.an}: {other[0]} has key {one.key_id} too, and would use it with the same packet "
+                    "numbers; give each device its own"
+                )
+                continue
             if sealed:  # its packet numbers are read before it goes
                 rows = [row for row in rows if (row.an, row.key_id) not in sealed]
             if had:
                 rows = [row for row in rows if (row.sci, row.an, row.key_id) != (secy.sci, had.an, had.key_id)]
             try:
-                model.first_pn(rows, cipher, self.own_sci(device), one)
+                model.first_pn(rows, cipher, own, one)
             except ValueError as error:
                 self.refused.append(f"{device.name}: tx an {one.an}: {error}")
         used = secy.encodingsa if secy else None
@@ -321,8 +330,8 @@ class Kind(link.Kind):
             )
 
     def judge(self, outlook, plan):
-        """Two devices with one SCI on one device, ports of bridges, and an MTU that does not fit."""
-        faults, taken = [], {}
+        """Two devices on one that send or receive as the same SCI, ports of bridges, and an MTU that does not fit."""
+        faults, taken, heard = [], {}, {}
         desired = {device.name: device for device in plan.desired}
         for name, has in outlook.items():
             if "icvlen" not in has:
@@ -334,9 +343,22 @@ class Kind(link.Kind):
                     f"{name}: sci: {place[1]} is that of {taken[place]} on {lower} already; give it another port"
                 )
             taken[place] = name
+            for sci in self._heard(name, desired):
+                other = heard.setdefault((lower, sci), name)
+                if other != name and {name, other} & set(desired):
+                    # The kernel hands what a sender sends to one device (create_rx_sc).
+                    faults.append(
+                        f"{name}: rx {sci}: {other} on {lower} receives from it; take it from there first, in a task of its own"
+                    )
             if name in desired:
                 plan.checks += self._checks(name, has, outlook, lower)
         return faults
+
+    def _heard(self, name, desired):
+        """The SCIs that a device has receive channels of now or afterwards."""
+        there = self.secys[name].rx if name in self.secys else {}
+        listed = desired[name].rx if name in desired else None
+        return {*there, *(channel.sci for channel in listed or ())}
 
     def _checks(self, name, has, outlook, lower):
         below = outlook.get(lower, {})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from .._model import overhead
+from . import macsec_fabric
 
 SECONDS = 900  # that a capture lives when nobody ends it
 PROBE = 301  # bytes of a counted frame where MACsec hides its EtherType: no ARP and no DHCP is so long
@@ -185,6 +186,24 @@ def host_checks(name, plan, endpoints, answers):
     yield from (permitted(one) if is_open(plan) and one["check"] in OPEN else one for one in checks)
     files = seen["files"]
     yield check("keys that everybody can read", name, 0, len(files["exposed"]), not files["exposed"], files["exposed"])
+    # With MKA the supplicants see to it.
+    if how != ESP and not plan["macsec"]["mka"]:
+        yield pn_check(name, seen["after"]["statistics"]["pn_used"])
+
+
+def pn_check(name, used):
+    """A device whose packet numbers are used up sends nothing more."""
+    most, worn = (
+        max(used.values(), default=0.0),
+        {dev: share for dev, share in used.items() if share >= macsec_fabric.ROTATE_AT},
+    )
+    detail = [
+        f"{dev} has used {share:.0%}; site.yml and rotate_keys.yml bring new keys"
+        for dev, share in sorted(worn.items())
+    ]
+    return check(
+        "packet numbers", name, f"less than {macsec_fabric.ROTATE_AT:.0%} used", f"{most:.0%}", not worn, detail
+    )
 
 
 def is_open(plan):
@@ -317,8 +336,11 @@ def signs(plans, answers, receiver, sender):
             receiver, sender, dev, peers, before["macsec"].get(dev, {}), after["macsec"].get(dev, {})
         )
     ]
-    # With another CAK there are no channels whose counters would tell, and the supplicant does not say whose packet it was.
+    # With another CAK there are no channels whose counters would tell, and the supplicant does not say whose packet it was. With another
+    # CKN it says nothing.
     if plans[receiver]["macsec"]["mka"]:
+        if not any(sci for channels in after["macsec"].values() for sci in channels):
+            found.append(DEAF.format(receiver=receiver))
         found += [f"{receiver}'s log: {line}" for line in seen["after"]["journal"]]
     return found
 
@@ -336,6 +358,9 @@ DEVICE = {
     "InPktsNoSCI": "{receiver} has no channel for the sender of {n} frames on {dev} (InPktsNoSCI), {sender} or others",
     "InPktsUnknownSCI": "{receiver} has no channel for the sender of {n} frames on {dev} (InPktsUnknownSCI), {sender} or others",
 }
+DEAF = (
+    "{receiver} has agreed on a key with nobody: its CAK or CKN is not that of the others, or a supplicant does not run"
+)
 
 
 def macsec_signs(receiver, sender, dev, peers, before, after):

@@ -294,7 +294,11 @@ def out(*command):
 def statistics(request):
     if request["where"] == "esp":
         return {"xfrm": xfrm_stat(), "states": states(out("ip", "-s", "xfrm", "state", "list", "nokeys"))}
-    return {"macsec": {dev: channels(out("ip", "-j", "-s", "macsec", "show", dev)) for dev in request["macsec"]}}
+    told = {dev: json.loads(out("ip", "-j", "-s", "macsec", "show", dev) or "[]") for dev in request["macsec"]}
+    return {
+        "macsec": {dev: channels(devices) for dev, devices in told.items()},
+        "pn_used": {dev: pn_used(devices) for dev, devices in told.items()},
+    }
 
 
 def xfrm_stat():
@@ -319,14 +323,23 @@ def states(text):
     return found
 
 
-def channels(text):
+def channels(devices):
     """Counters of a MACsec device: its own under "", and those of each secure channel under its identifier."""
     found = {}
-    for device in json.loads(text or "[]"):
+    for device in devices:
         found[""] = numbers(device)
         for channel in device.get("rx_sc", ()):
             found[f"{int(channel['sci'], 16):016x}"] = numbers(channel)
     return found
+
+
+def pn_used(devices):
+    """The largest share of packet numbers that a key of a MACsec device has been used with. The kernel tells 0 when the last one was."""
+    shares = [0.0]
+    for device in devices:
+        count = 1 << (64 if "XPN" in device["cipher_suite"] else 32)
+        shares += [(one["pn"] - 1) / count if one["pn"] else 1.0 for one in device["sa_list"]]
+    return max(shares)
 
 
 def numbers(told):
