@@ -260,6 +260,19 @@ def test_rows_of_others_stay_and_are_not_overwritten(fabric):
 
 
 @ONE_FAMILY
+def test_templates_that_change_the_family(fabric):
+    """From IPv6 into a tunnel of IPv4, and that into transport; the other way round for IPv4."""
+    inner, outer = (("10.1.0.1", "10.1.0.2"), ("fd00::1", "fd00::2"))[:: -1 if fabric.family == 6 else 1]
+    ends = dict(zip(("src", "dst"), outer))
+    policy = {"dir": "out", **dict(zip(("src", "dst"), inner)), "priority": "3"}
+    templates = [{"mode": "tunnel", "reqid": "1", **ends}, {"mode": "transport", "reqid": "2"}]
+    one = {**policy, "tmpl": templates}
+    assert fabric.a.counted(states=[], policies=[one]) == (1, 0, 0, 0)
+    wrong = {"mode": "transport", "reqid": "2", **dict(zip(("src", "dst"), inner))}
+    with pytest.raises(InputError, match="tmpl 2: its addresses are not of IPv"):
+        fabric.a.run(states=[], policies=[{**policy, "tmpl": [templates[0], wrong]}])
+
+
 def test_a_key_is_used_for_output_once(fabric, pings):
     states = pair(fabric)
     encrypt(fabric, states)

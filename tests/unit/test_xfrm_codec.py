@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The messages of IPsec states and policies: the bytes that `ip` sends, what is told of them, and bad replies."""
 
+import socket
 import struct
 import sys
 
@@ -198,6 +199,15 @@ def test_a_policy_reads_as_it_was_written():
 
 
 PLAIN = "policy src 2001:db8:1::1 dst 2001:db8:2::1 dir out priority 7 tmpl proto esp reqid 7 mode transport"
+
+
+def test_a_template_without_addresses_is_of_what_the_tunnel_before_makes():
+    """The kernel refuses another family (validate_tmpl)."""
+    tunnel = "tmpl src 192.0.2.1 dst 192.0.2.2 proto esp mode tunnel"
+    wanted = from_table(f"{PLAIN} {tunnel} tmpl proto esp reqid 9 mode transport").policies[0]
+    told, _others = kernel.policy_attributes(wanted)
+    rows = [kernel.TEMPLATE.unpack_from(told, 4 + i * kernel.TEMPLATE.size) for i in range(3)]
+    assert [row[3] for row in rows] == [socket.AF_INET6, socket.AF_INET, socket.AF_INET]
 
 
 def test_a_sub_policy_is_in_another_table():

@@ -140,7 +140,16 @@ def test_a_bad_state_is_refused_by_name(more, fault):
         ({"tmpl": [{"mode": "tunnel", **FOUR, "src": "::1"}]}, "tmpl 1: src and dst are of different families"),
         (
             {"tmpl": [{"mode": "transport", **FOUR}]},
-            "tmpl 1: its addresses are not of IPv6, which the policy is of; only mode tunnel mixes",
+            "tmpl 1: its addresses are not of IPv6, which the policy or the tunnel before is of; only mode tunnel mixes",
+        ),
+        (
+            {
+                "tmpl": [
+                    {"mode": "tunnel", **FOUR},
+                    {"mode": "transport", "src": "2001:db8:1::1", "dst": "2001:db8:2::1"},
+                ]
+            },
+            "tmpl 2: its addresses are not of IPv4, which the policy or the tunnel before is of",
         ),
         ({"tmpl": [{"mode": "transport", "spi": 99}]}, "tmpl 1: spi: 99 is reserved"),
         ({"tmpl": [{"mode": "transport"}, {"mode": "ro"}]}, "tmpl 2: mode: 'ro' is none of"),

@@ -448,14 +448,14 @@ def policy_attributes(policy):
     others = codec.attribute(MARK, PAIR.pack(*policy.mark)) if policy.mark != (0, 0) else b""
     if policy.if_id:
         others += codec.attribute(IF_ID, codec.U32.pack(policy.if_id))
-    family = policy.sel.family
-    templates = b"".join([_template(one, family) for one in policy.tmpl])
+    templates, family = b"", policy.sel.family
+    for one in policy.tmpl:
+        family = one.family(family)
+        templates += _template(one, FAMILIES[family])
     return codec.attribute(TMPL, templates) if templates else b"", others
 
 
 def _template(tmpl, family):
-    end = tmpl.dst or tmpl.src
-    family = FAMILIES[(4 if len(end) == 4 else 6) if end else family]
     mode, spi = MODES[tmpl.mode], tmpl.spi.to_bytes(4, "big")
     return TEMPLATE.pack(
         tmpl.dst or b"", spi, ESP, family, tmpl.src or b"", tmpl.reqid, mode, 0, tmpl.level == "use", *ALL_ALGORITHMS

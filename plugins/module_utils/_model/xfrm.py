@@ -198,6 +198,11 @@ class Template(NamedTuple):
     reqid: int = 0
     level: str = "required"
 
+    def family(self, before):
+        """Of the packet that it makes out of one of the family before, which without addresses it does not change."""
+        end = self.dst or self.src
+        return (4 if len(end) == 4 else 6) if end else before
+
     def words(self):
         parts = ["tmpl"]
         for name in ("src", "dst"):

@@ -419,10 +419,13 @@ def policy_row(given, absent):
         told.append("tmpl: what is blocked is put into nothing; leave it out, or write action allow")
     if len(templates) > TEMPLATES:
         told.append(f"tmpl: {len(templates)} are too many; the kernel takes {TEMPLATES}")
-    made["tmpl"] = tuple(
-        _template(one, f"tmpl {i}: ", made["sel"].family if made["sel"] else None, made["dir"], told)
-        for i, one in enumerate(templates, 1)
-    )
+    made["tmpl"] = ()
+    family = made["sel"].family if made["sel"] else None
+    for i, one in enumerate(templates, 1):
+        template = _template(one, f"tmpl {i}: ", family, made["dir"], told)
+        made["tmpl"] += (template,)
+        # What one makes is what the next one gets (validate_tmpl of the kernel's net/xfrm/xfrm_user.c).
+        family = template.family(family) if template else None
     if told:
         raise Wrong(told)
     return Policy(**made)
@@ -454,7 +457,7 @@ def _template(given, where, family, direction, told):
             told.append(f"{where}a tunnel wants src and dst, between which it leads")
     elif any(len(one) != SIZES[family] for one in ends if family):
         told.append(
-            f"{where}its addresses are not of IPv{family}, which the policy is of; only mode tunnel mixes families"
+            f"{where}its addresses are not of IPv{family}, which the policy or the tunnel before is of; only mode tunnel mixes families"
         )
     if len(ends) == 2 and len(ends[0]) != len(ends[1]):
         told.append(f"{where}src and dst are of different families")
