@@ -151,7 +151,7 @@ interfaces:
       description: The kind as C(ip link) names it, such as V(bridge). Null for hardware and for C(lo).
       type: str
     vxlan:
-      description: What decides whether another VXLAN device can be beside this one. Null for other kinds.
+      description: What decides whether another VXLAN device can be beside this one, and what it is on. Null for other kinds.
       type: dict
       contains:
         id:
@@ -169,6 +169,9 @@ interfaces:
             that are set. Devices that differ in one of them cannot share a UDP port.
           type: list
           elements: str
+        dev:
+          description: The device that it sends by, or null where the routes decide.
+          type: str
     alias:
       description: The alias, or null.
       type: str

@@ -279,6 +279,13 @@ options:
     type: str
     choices: [none, listed]
     default: none
+  assume_gone:
+    description: >-
+      Names of devices that an earlier task of a dry run would have removed, such as VXLAN devices on top of these. Write
+      C(assume_gone={{ names if ansible_check_mode else [] }}). What is there in a run is there.
+    type: list
+    elements: str
+    default: []
 requirements:
   - pyroute2 0.7.2 or newer
   - a kernel with CONFIG_MACSEC
@@ -353,6 +360,7 @@ EXAMPLES = r"""
     name: macsec0
     cipher: gcm-aes-xpn-256
     recreate: true
+    encodingsa: 0
     tx:
       - {an: 0, key: "{{ next_key }}", ssci: 1, salt: 5f2e0b4c7a9d13e864c1f0a2}
 """

@@ -299,6 +299,13 @@ options:
     type: str
     choices: [none, owned]
     default: none
+  assume_gone:
+    description: >-
+      Names of devices that an earlier task of a dry run would have removed, such as MACsec devices on top of these. Write
+      C(assume_gone={{ names if ansible_check_mode else [] }}). What is there in a run is there.
+    type: list
+    elements: str
+    default: []
 requirements:
   - pyroute2 0.7.2 or newer
   - a kernel with CONFIG_VXLAN

@@ -49,6 +49,14 @@ VARIANTS = [
     *[("unicast-routing", mode) for mode in ("underlay", "ike", "static")],
     *[("vxfld-hrep", mode) for mode in ("static", "ike", "inside", "underlay")],
 ]
+# VXLAN is on MACsec of the underlay's under multicast, and MACsec inside is on VXLAN; and the kernel removes what is on what goes.
+STACKED = [
+    ("multicast", "underlay"),
+    ("multicast", "mka"),
+    ("multicast", "inside"),
+    (FLOOD, "inside"),
+    ("multicast", "underlay"),
+]
 # Counts VXLAN that hosts send to the underlay's bridge and that holds no MACsec; ESP, and MACsec below it, show none.
 CLEAR = r"""
 import socket, sys, threading
@@ -301,6 +309,13 @@ def test_each_variant_with_each_mode(fabric, variant, mode):
         fabric.stays()
 
 
+@pytest.mark.parametrize(("variant", "mode"), STACKED)
+def test_what_is_on_what_goes_anew_comes_back(fabric, variant, mode):
+    fabric.convert(variant, mode, predict=True)
+    fabric.proven()
+    fabric.stays()
+
+
 @pytest.mark.parametrize("mode", ["ike", "mka"])
 def test_a_rebooted_vtep_comes_back_by_itself(fabric, mode):
     comes_back_by_itself(fabric, mode)
@@ -391,7 +406,9 @@ def test_new_keys_lose_nothing(fabric, mode):
 
 def test_teardown_leaves_nothing(fabric):
     assert fabric.mode
-    fabric.play("playbooks/teardown.yml")
+    predicted = lines(fabric.play("playbooks/teardown.yml", "--check", "--diff"))
+    done = lines(fabric.play("playbooks/teardown.yml", "--diff"))
+    assert done and not done ^ predicted
     assert fabric.look() == fabric.bare
 
 

@@ -13,7 +13,7 @@ from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import (
     MissingError,
     RefusedError,
 )
-from device_support import MARKS, data, ip, link, names, port, private, sh, twice
+from device_support import MARKS, data, ip, link, names, port, private, sh, twice, vxlan
 
 pytestmark = MARKS
 
@@ -277,7 +277,17 @@ def test_a_device_under_another_stays():
     for options in ({"links": [], "purge": "owned"}, {"name": "br1", "type": "bridge", "state": "absent"}):
         with pytest.raises(RefusedError, match="br1: vxlan1 is on top of it"):
             link(**options)
+        # What an earlier task of a dry run would have removed.
+        assert link(checking=True, assume_gone=["vxlan1"], **options).changed
     assert names() == {"lo", "br1", "vxlan1"}
+
+
+def test_a_device_that_a_dry_run_has_not_removed_is_made():
+    options = {"name": "vxlan1", "id": 1, "dstport": 4789}
+    vxlan(**options)
+    assert not vxlan(checking=True, **options).changed
+    told = vxlan(checking=True, assume_gone=["vxlan1", "nix"], **options)
+    assert [device["action"] for device in told.result["devices"]] == ["created"]
 
 
 # Refused, before anything changed

@@ -290,6 +290,21 @@ def test_a_host_without_segments_has_to_hold_ipv6_too():
     assert fault.startswith("s3: vtep_underlay_interfaces: eth0 has MTU 1300, and IPv6 on it needs 1312 with MACsec")
 
 
+def test_more_channels_than_can_be_read_are_refused(monkeypatch):
+    """The three VTEPs of the fabric hear two others each. A supplicant's channels are those of the link, which nobody knows."""
+    monkeypatch.setattr(plan.macsec_fabric, "CHANNELS", 1)
+    found = about("would hear", faults_of(mode="macsec", macsec_mode="underlay"))
+    assert len(found) == 3
+    assert found[0].startswith("s1: encryption: ms-eth0 would hear 2 others, and the kernel tells about 1 channels")
+    assert (
+        about(
+            "would hear",
+            faults_of(mode="macsec-mka", macsec_mode="underlay", mka_keys=[{"ckn": "01", "cak": "6b" * 16}]),
+        )
+        == []
+    )
+
+
 def test_ipv6_needs_1280():
     def small(words, hosts):
         words["fabric_segments"][0].update(mtu=1279, routers=[])

@@ -17,6 +17,8 @@ DEVICE = {
 }
 PURGE = {"purge": {"type": "str", "choices": ["none", "owned"], "default": "none"}}
 ADDRESSES = ["none", "listed", "owned"]
+# What an earlier task removes, and a dry run has not.
+ASSUME_GONE = {"assume_gone": {"type": "list", "elements": "str", "default": []}}
 SHOWN = 1000  # lines of each side of a diff
 
 
@@ -42,7 +44,7 @@ def arguments(attributes):
 def with_list(name, device):
     """A module's arguments: one device by its options, or a list of devices with the same suboptions."""
     one = dict(device, name={"type": "str", "required": True})
-    return {**device, name: {"type": "list", "elements": "dict", "options": one}, **PURGE}
+    return {**device, name: {"type": "list", "elements": "dict", "options": one}, **PURGE, **ASSUME_GONE}
 
 
 def entries(params, listing, device):
@@ -92,7 +94,10 @@ class Devices(Resource):
 
     def read(self, desired):
         self.links = kernel.Links()
-        return self.links.probe(desired, self.links.read())
+        found = self.links.read()
+        for name in self.params.get("assume_gone", ()):
+            found.devices.pop(name, None)
+        return self.links.probe(desired, found)
 
     def plan(self, desired, observed):
         return planning.plan(

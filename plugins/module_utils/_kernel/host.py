@@ -66,7 +66,7 @@ RTM_GETLINK, RTM_GETADDR = 18, 22  # <linux/rtnetlink.h>
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS = 1, 3, 4, 10, 18, 20
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 # <linux/if_link.h>. The flags are those of the kernel's VXLAN_F_RCV_FLAGS: devices that differ in one share no socket.
-IFLA_VXLAN_ID, IFLA_VXLAN_PORT, IFLA_VXLAN_GROUP6, IFLA_VXLAN_LOCAL6 = 1, 15, 16, 17
+IFLA_VXLAN_ID, IFLA_VXLAN_LINK, IFLA_VXLAN_PORT, IFLA_VXLAN_GROUP6, IFLA_VXLAN_LOCAL6 = 1, 3, 15, 16, 17
 VXLAN_FLAGS = {
     20: "udp_zero_csum6_rx",
     22: "remcsum_rx",
@@ -141,6 +141,8 @@ def _interfaces(rtnl):
         }
     for entry in found.values():
         entry["master"] = names.get(entry["master"])
+        if entry["vxlan"]:
+            entry["vxlan"]["dev"] = names.get(entry["vxlan"]["dev"])
     for head, values in _dump(rtnl, RTM_GETADDR, 8):
         family, length = head[0], head[1]
         packed = values.get(IFA_LOCAL) or values.get(IFA_ADDRESS)  # IFA_ADDRESS may be the other end's
@@ -151,13 +153,14 @@ def _interfaces(rtnl):
 
 
 def _vxlan(data):
-    """What decides whether two VXLAN devices of one network namespace can be there at once."""
+    """What decides whether two VXLAN devices of one network namespace can be there at once, and the device below."""
     return {
         "id": codec.number(data.get(IFLA_VXLAN_ID), 0),
         "dstport": int.from_bytes(data.get(IFLA_VXLAN_PORT, b""), "big"),
         "family": 6 if {IFLA_VXLAN_LOCAL6, IFLA_VXLAN_GROUP6} & data.keys() else 4,
         # An attribute without a value is a flag that is set.
         "flags": sorted(name for number, name in VXLAN_FLAGS.items() if data.get(number, b"\0") in (b"", b"\1")),
+        "dev": codec.number(data.get(IFLA_VXLAN_LINK)),
     }
 
 

@@ -72,7 +72,8 @@ def check_node(fabric, node, hosts, faults):
         if "alias" in known and not (known.get("kind") == "macsec" and is_owned(known["alias"])):
             message = f"the host has a {known.get('kind') or 'network'} device {name}, which MACsec on {dev} is to be called; rename it"
             faults.add(node.host, "encryption", message)
-        heard = len(peers(fabric, node, dev, hosts))
+        # A supplicant makes channels for those that are on the link.
+        heard = 0 if fabric.encryption.mode == "macsec-mka" else len(peers(fabric, node, dev, hosts))
         if heard > CHANNELS:
             message = (
                 f"{name} would hear {heard} others, and the kernel tells about {CHANNELS} channels of a device; take ipsec, or "
