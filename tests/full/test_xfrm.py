@@ -259,7 +259,6 @@ def test_rows_of_others_stay_and_are_not_overwritten(fabric):
     assert fabric.a.shown() == theirs
 
 
-@ONE_FAMILY
 def test_templates_that_change_the_family(fabric):
     """From IPv6 into a tunnel of IPv4, and that into transport; the other way round for IPv4."""
     inner, outer = (("10.1.0.1", "10.1.0.2"), ("fd00::1", "fd00::2"))[:: -1 if fabric.family == 6 else 1]
@@ -273,6 +272,7 @@ def test_templates_that_change_the_family(fabric):
         fabric.a.run(states=[], policies=[{**policy, "tmpl": [templates[0], wrong]}])
 
 
+@ONE_FAMILY
 def test_a_key_is_used_for_output_once(fabric, pings):
     states = pair(fabric)
     encrypt(fabric, states)
