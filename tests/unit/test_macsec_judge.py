@@ -18,11 +18,17 @@ CASES = {
     "no supplicant": ({"mka": True, "program": "/nonexistent"}, "s1: encryption macsec-mka: wpa_supplicant is not installed: apt-get"),
     "a supplicant": ({"mka": True, "program": "/bin/sh"}, None),
     "static keys": ({"program": "/nonexistent"}, None),
-    "somebody away": ({"away": ["s9"]}, "s1: ms-eth0 would be made anew with other keys, and s9 would not hear"),
+    "somebody away": ({"away": ["s9"]}, "s1: ms-eth0 would be made, or made anew, with keys that s9 would not hear of"),
+    "somebody away, and a device to be made": (
+        {"away": ["s9"], "devices": ["ms-eth0", "ms-eth7"]}, "s1: ms-eth7, ms-eth0 would be made, or made anew, with keys",
+    ),
+    "somebody away, and a VXLAN device to be made anew": (
+        {"away": ["s9"], "renewed": ["ms-vxlan100"]}, "s1: ms-eth0, ms-vxlan100 would be made, or made anew, with keys",
+    ),
     "in part": ({"away": ["s9"], "partial": True}, None),
     # As -e macsec_partial=... has it.
     "in part, in words": ({"away": ["s9"], "partial": "true"}, None),
-    "not in part": ({"away": ["s9"], "partial": "false"}, "s1: ms-eth0 would be made anew with other keys"),
+    "not in part": ({"away": ["s9"], "partial": "false"}, "s1: ms-eth0 would be made, or made anew"),
 }  # fmt: skip
 
 
@@ -39,7 +45,11 @@ def said(tmp_path_factory):
     (place / "judge.yml").write_text(text)
     tasks = []
     for number, (words, _said) in enumerate(CASES.values()):
-        plan = {"mka": words.get("mka", False), "peers": PEERS, "devices": [{"name": "ms-eth0"}]}
+        plan = {
+            "mka": words.get("mka", False),
+            "peers": PEERS,
+            "devices": [{"name": name} for name in words.get("devices", ["ms-eth0"])],
+        }
         tasks.append(
             {
                 "block": [{"include_tasks": "judge.yml"}],
@@ -48,6 +58,8 @@ def said(tmp_path_factory):
                     "preflight_plan": {"macsec": plan},
                     "preflight_host": {"interfaces": {"ms-eth0": {}}},
                     "macsec_supplicant_program": words.get("program", "/bin/sh"),
+                    "macsec_tops": [],
+                    "macsec_renewed": words.get("renewed", []),
                     "macsec_away": words.get("away", []),
                     "macsec_partial": words.get("partial", False),
                 },
