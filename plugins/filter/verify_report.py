@@ -71,6 +71,7 @@ from ansible_collections.vtep.fabric.plugins.plugin_utils import proof
 def verify_report(hostvars, groups, frames=20):
     plans, endpoints = proof.read(hostvars, groups)
     checks = verify.checks(plans, endpoints, proof.answers(hostvars, groups), frames)
+    checks += verify_encryption.unwanted_checks(plans, proof.with_ipsec(hostvars, groups))
     return {
         "ok": all(check["ok"] is not False for check in checks),
         "variant": next(iter(plans.values()))["variant"],

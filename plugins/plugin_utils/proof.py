@@ -51,6 +51,12 @@ def interfaces(hostvars, groups):
     return found
 
 
+def with_ipsec(hostvars, groups):
+    """The hosts of KINDS that the preflight found IPsec of the collection on."""
+    hosts = (host for group in KINDS for host in groups.get(group, ()))
+    return {str(host) for host in hosts if hostvars[host].get("preflight_host", {}).get("installed", {}).get("ipsec")}
+
+
 def answers(hostvars, groups):
     """{host: what its script printed}, without those that printed nothing readable. Under `encryption`, what was captured there."""
     found = {}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile as compiler
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import verify, verify_encryption
+from ansible_collections.vtep.fabric.plugins.plugin_utils.proof import with_ipsec
 from test_compile import words_of
 from test_verify import ENDPOINTS, PLANS, broken, endpoint_answer, vtep_answer
 from verify_frames import CLEAR, ESP, FRAMES, MACS, MARKER, SECTAG, encryption, ipv4, ipv6, rogue
@@ -396,6 +397,28 @@ def test_what_arrives_in_clear_beside_an_esp_tunnel_is_not_run_and_says_so():
     answers = {"s1": {"encryption": seen("esp", "s1", "s2")}}
     found = verify_encryption.host_checks("s1", plans["s1"], endpoints, answers)
     assert of(found, None) == ["s1 VXLAN in clear received"]
+
+
+def test_encryption_that_the_words_leave_out_is_told(proof):
+    """As `make verify` without ENCRYPTION= has it."""
+    _where, plans, _answers = proof
+    former = {
+        "links": [{"name": "ms-eth0", "state": "absent"}],
+        "segments": [{"name": "ms-vxlan100", "state": "absent"}],
+    }
+    clear = {name: {**plan, "macsec": None, "ipsec": None, "macsec_former": former} for name, plan in plans.items()}
+    del clear["s2"]["macsec_former"]
+    found = list(verify_encryption.unwanted_checks(clear, {"s2"}))
+    assert [(c["host"], c["seen"], c["ok"]) for c in found] == [
+        ("s1", "ms-eth0, ms-vxlan100", False),
+        ("s2", "IPsec", False),
+    ]
+    assert list(verify_encryption.unwanted_checks(plans, {"s1", "s2"})) == []
+    assert [c["host"] for c in verify_encryption.unwanted_checks({**clear, "s2": plans["s2"]}, {"s2"})] == ["s1"]
+    hostvars = {
+        name: {"preflight_host": {"installed": {"ipsec": files}}} for name, files in (("s1", []), ("s2", ["/x"]))
+    }
+    assert with_ipsec({**hostvars, "s3": {}}, {"vteps": ["s1", "s2", "s3"]}) == {"s2"}
 
 
 def test_packet_numbers_that_come_to_an_end_are_told(proof):

@@ -191,6 +191,21 @@ def host_checks(name, plan, endpoints, answers):
         yield pn_check(name, seen["after"]["statistics"]["pn_used"])
 
 
+UNWANTED = (
+    "the words of this run want none, and the host has it of the collection: give verify.yml the encryption that site.yml had, or "
+    "run site.yml without"
+)
+
+
+def unwanted_checks(plans, ipsec):
+    """What encrypts where the fabric is to be in clear, so that nothing of it was proven. ipsec: the hosts with IPsec of the collection."""
+    for name, plan in sorted(plans.items()):
+        former = plan.get("macsec_former") or {}
+        found = [one["name"] for part in sorted(former) for one in former[part]] + (["IPsec"] if name in ipsec else [])
+        if found and not where(plan):
+            yield check("encryption", name, "none", ", ".join(found), False, [UNWANTED])
+
+
 def pn_check(name, used):
     """A device whose packet numbers are used up sends nothing more."""
     most, worn = (
