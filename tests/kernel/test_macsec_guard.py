@@ -3,6 +3,7 @@
 the MACsec device would be stands for it: the rules go by names."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -73,13 +74,24 @@ kill $far
 """
 
 
+def made(*devices, **words):
+    text = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["macsec_guard"]
+    plan = {"macsec": {"devices": [{"name": name} for name in devices], "vxlan_ports": [8472]}}
+    jinja = Environment(trim_blocks=True, keep_trailing_newline=True)
+    jinja.filters["regex_findall"] = lambda text, pattern: re.findall(pattern, text)
+    # 4789 is that of VXLAN devices that are about to have another one.
+    return jinja.from_string(text).render(preflight_plan=plan, macsec_more_ports=[4789], **words)
+
+
 @pytest.fixture(scope="module")
 def rules():
-    text = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["macsec_guard"]
-    plan = {"macsec": {"devices": [{"name": "ms-eth1"}, {"name": "ms-eth0"}], "vxlan_ports": [8472]}}
-    made = Environment(trim_blocks=True, keep_trailing_newline=True).from_string(text)
-    # 4789 is that of VXLAN devices that are about to have another one.
-    return made.render(preflight_plan=plan, macsec_more_ports=[4789])
+    return made("ms-eth1", "ms-eth0")
+
+
+def test_widened_they_are_those_of_both(rules):
+    told = {"stdout": rules}
+    assert made("ms-eth2", "ms-eth1", macsec_widen=True, macsec_rules=told) == made("ms-eth0", "ms-eth1", "ms-eth2")
+    assert made("ms-eth2", "ms-eth1", macsec_widen=False, macsec_rules=told) == made("ms-eth1", "ms-eth2")
 
 
 def test_nft_prints_what_it_was_given_and_packets_obey(rules, tmp_path):

@@ -40,22 +40,22 @@ BUILT = {
     "underlay_ospf_authentication": {"key_id": 1, "key": KEY},
 }
 
-# Interpreters for the hosts. The kernel has no devices of kind nxlan, and answers as one without VXLAN does for vxlan.
-WITHOUT_VXLAN = r"""
-mkdir -p /opt/without-vxlan
-cat >/opt/without-vxlan/sitecustomize.py <<'END'
+# Interpreters for the hosts. The kernel knows no @wrong@, and answers as one without the feature that @name@ is of does for @name@.
+WITHOUT = r"""
+mkdir -p /opt/without
+cat >/opt/without/sitecustomize.py <<'END'
 import socket
 
 def send(self, data, *rest):
-    return plain(self, bytes(data).replace(b"vxlan", b"nxlan") if self.family == socket.AF_NETLINK else data, *rest)
+    return plain(self, bytes(data).replace(b"@name@", b"@wrong@") if self.family == socket.AF_NETLINK else data, *rest)
 
 plain, socket.socket.send = socket.socket.send, send
 END
-cat >/opt/without-vxlan/python3 <<'END'
+cat >/opt/without/python3 <<'END'
 #!/bin/sh
-PYTHONPATH=/opt/without-vxlan exec /usr/bin/python3 "$@"
+PYTHONPATH=/opt/without exec /usr/bin/python3 "$@"
 END
-chmod +x /opt/without-vxlan/python3
+chmod +x /opt/without/python3
 """
 READ_ONLY = r"""
 cat >/opt/read-only <<'END'
@@ -137,14 +137,28 @@ def test_half_an_frr_and_files_that_cannot_be_written(running_lab, on):
         assert words in said
 
 
-def test_a_kernel_without_vxlan(running_lab, on):
+SECRET = "5ec2e7" * 11
+
+
+@pytest.mark.parametrize(
+    ("name", "encryption", "told"),
+    [
+        ("vxlan", "none", "kernel has no VXLAN: CONFIG_VXLAN"),
+        ("macsec", "macsec", "kernel has no MACsec: CONFIG_MACSEC; take another mode of encryption, or none"),
+        # Without ESP it is told first, which not every kernel has.
+        ("rfc4106(gcm(aes))", "ipsec", "kernel has no (rfc4106[(]gcm[(]aes[)][)] for )?ESP"),
+    ],
+)
+def test_a_kernel_without(running_lab, on, name, encryption, told):
     for host in ("s1", "s2"):
-        on(host, WITHOUT_VXLAN, "rm -r /opt/without-vxlan")
-    said = refused(running_lab, "-e", "ansible_python_interpreter=/opt/without-vxlan/python3")
-    assert (
-        len(re.findall(r"fatal: \[s\d\]: FAILED! => changed: false msg: 'kernel has no VXLAN: CONFIG_VXLAN'", said))
-        == 2
-    )
+        on(host, WITHOUT.replace("@name@", name).replace("@wrong@", f"n{name[1:]}"), "rm -r /opt/without")
+    words = {
+        "encryption": encryption,
+        "fabric_encryption": {"ipsec_mode": "static", "macsec_secret": SECRET, "ipsec_secret": SECRET},
+        "fabric_segments": [{"vni": 100, "mtu": 1400}],
+    }
+    said = refused(running_lab, "-e", "ansible_python_interpreter=/opt/without/python3", "-e", json.dumps(words))
+    assert len(re.findall(told, said)) >= 2 and SECRET not in said, said
 
 
 def test_a_host_whose_root_is_read_only(running_lab, on):
