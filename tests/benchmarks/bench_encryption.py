@@ -3,7 +3,7 @@
 ratios to VXLAN in clear taken in the same run.
 
 Two VTEPs are network namespaces on a veth pair, set up by iproute2, since the data path is the kernel's alone. iperf3 sends TCP from one
-to the other in rounds, in each way once a round, and medians count. Without the kernel for it: FULL_KERNEL=source tools/full tools/run
+to the other in rounds, in each way once a round, and medians count. Without the kernel for it: FULL_KERNEL=source tools/full
 python tests/benchmarks/bench_encryption.py. A guest of user-mode Linux has no AES instructions, so that encryption costs more there than on
 a machine of one's own: what it tells are the most that it can cost. Needs iperf3.
 """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the xfrm module costs against `ip`, as ratios of CPU seconds (user and system) taken in the same run.
 
-Everything happens in a network namespace of its own, on a kernel that has ESP: tools/full tools/run python tests/benchmarks/bench_xfrm.py.
+Everything happens in a network namespace of its own, on a kernel that has ESP: tools/full python tests/benchmarks/bench_xfrm.py.
 The states are those of a VTEP with as many others, in both directions, AES-GCM over IPv6 with selectors; then its policies. The runs of a
 round follow one another, so that whatever else the machine does falls on all of them; medians of the rounds count. "core" is what the
 module does besides being started by Ansible: reading the file, parsing, validating, reading the kernel, planning, recording keys, writing

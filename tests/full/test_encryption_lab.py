@@ -42,12 +42,16 @@ EACH_TO_EACH = [
 ]  # fmt: skip
 # By default into each mode once.
 MODES = EACH_TO_EACH if ALL else ["ike", "static", "inside", "underlay", "mka", "none"]
-# Each other variant with each mode that it goes with.
+# The variants that most will encrypt with each mode that they go with, and the others with one: a mode each, so that all have their turn.
 VARIANTS = [
     *[("unicast-static-nd", mode) for mode in ("underlay", "ike", "static")],
     *[("unicast-dynamic-nd", mode) for mode in ("static", "ike", "underlay")],
     *[("unicast-routing", mode) for mode in ("underlay", "ike", "static")],
     *[("vxfld-hrep", mode) for mode in ("static", "ike", "inside", "underlay")],
+    ("unicast-static-l2", "ike"),
+    ("unicast-static-rsc", "static"),
+    ("unicast-dynamic-l2", "inside"),
+    ("vxfld-snr", "underlay"),
 ]
 # VXLAN is on MACsec of the underlay's under multicast, and MACsec inside is on VXLAN; and the kernel removes what is on what goes.
 STACKED = [
