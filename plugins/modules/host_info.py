@@ -43,6 +43,7 @@ options:
       - ipv6
       - lwtunnel
       - macsec
+      - macsec_xpn
       - nftables
       - ospf6d
       - ospfd
@@ -110,6 +111,9 @@ features:
       type: bool
     macsec:
       description: MACsec devices (CONFIG_MACSEC).
+      type: bool
+    macsec_xpn:
+      description: MACsec devices with the ciphers of extended packet numbers (Linux 5.7).
       type: bool
     nftables:
       description: nftables tables of the families inet and arp.

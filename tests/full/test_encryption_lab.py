@@ -5,6 +5,7 @@ the wire, from bare hosts and from one mode to another, unchanged by a rerun, an
 In a guest a play takes minutes, and all of this two hours. build/encryption-PREFIX.json has the pings lost between modes, of 100 a second.
 """
 
+import contextlib
 import json
 import re
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.vtep.fabric.plugins.module_utils._plan import mtu
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
@@ -63,11 +65,12 @@ STACKED = [
 ]
 # Counts VXLAN that hosts send to the underlay's bridge and that holds no MACsec; ESP, and MACsec below it, show none.
 CLEAR = r"""
-import socket, sys, threading
+import socket, struct, sys, threading
 found, ended, samples = 0, threading.Event(), []
 threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
 with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as raw:  # ETH_P_ALL, of each port of the bridge
     raw.settimeout(0.1)
+    raw.setsockopt(socket.SOL_SOCKET, 33, 1 << 26)  # SO_RCVBUFFORCE
     print("ready", flush=True)
     while not ended.is_set():
         try:
@@ -78,8 +81,15 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as raw:  
         if udp and int.from_bytes(frame[udp + 2 : udp + 4], "big") in (4789, 4790) and frame[udp + 28 : udp + 30] != b"\x88\xe5":
             found += 1
             samples.append(frame[:udp + 60].hex())
-print(found, *samples[:3])
+    _taken, unseen = struct.unpack("II", raw.getsockopt(263, 6, 8))  # SOL_PACKET, PACKET_STATISTICS
+print(found, *samples[:3], *[f"and {unseen} frames not looked at"] * bool(unseen))
 """
+# What the lab leaves at its defaults.
+OTHER = [
+    ("ike", {"mode": "ipsec", "ipsec_esp_mode": "tunnel", "ipsec_cipher": "aes256-sha256"}, {"ipsec_authentication": "secret"}),
+    ("underlay", {"mode": "macsec", "macsec_mode": "underlay", "macsec_cipher": "gcm-aes-xpn-256"}, {}),
+    ("inside", {"mode": "macsec", "macsec_mode": "inside", "macsec_cipher": "gcm-aes-256"}, {}),
+]  # fmt: skip
 # Of Libreswan, which has hosts of its own.
 LIBRESWAN = ["or-clear", "opportunistic", "static", "opportunistic", "none"]
 PROOF = ("marker on the wire", "a rogue's VXLAN let in", "VXLAN from a VTEP's address let in")
@@ -102,18 +112,35 @@ certutil -L -d sql:/var/lib/ipsec/nss 2>&1 | grep vtep; true
 # By what keys are told from one another: MACsec tells an id, and ESP has another SPI with each key.
 KEYS = "(ip macsec show | grep -o 'key [0-9a-f]*'; ip -o xfrm state | grep -o 'spi 0x[0-9a-f]*') | sort -u"
 TELLTALE = "journalctl -q -o cat --no-pager; cat /proc/[0-9]*/cmdline | tr '\\0' ' '"
-SECRETS = re.findall(r"\b[0-9a-f]{32,}\b", (ROOT / "inventories" / "lab-encryption" / "hosts.yml").read_text())
-# What a fabric without encryption must not have, of whatever mode it had.
-LEFT = """
-exec 2>/dev/null
-ip -d -o link | grep -o ' macsec .*'; ip -o xfrm state; ip -o xfrm policy; nft list tables | grep -E 'vtep_fabric_(macsec|ipsec)'
-ls -d /etc/vtep.fabric/* /etc/swanctl/*/vtep-fabric* /etc/strongswan.d/vtep-fabric*
-ls -d /etc/ipsec.d/vtep-fabric* /etc/ipsec.d/policies/vtep-fabric*
-ls -d /usr/local/sbin/vtep-* /etc/systemd/system/vtep-* /etc/systemd/system/strongswan.service.d /etc/systemd/system/ipsec.service.d
-ls -d /run/vtep-mka/* /var/lib/vtep.fabric/ipsec.json
-systemctl is-active --quiet strongswan && echo strongswan; pgrep -l 'charon|pluto|wpa_supplicant'
-certutil -L -d sql:/var/lib/ipsec/nss | grep vtep; true
+LAB = (ROOT / "inventories" / "lab-encryption" / "hosts.yml").read_text()
+SECRETS = re.findall(r"\b[0-9a-f]{32,}\b", LAB)
+# s2 takes what the others send for something else: by iproute2, or by a run for it alone.
+WRONG_KEYS = """
+ip macsec show ms-eth0 | awk '/RXSC:/ {sci = substr($2, 1, 16)} /PN/ && sci {print sci, substr($1, 1, 1)}' | while read sci an; do
+    ip macsec set ms-eth0 rx sci $sci sa $an off
+    ip macsec del ms-eth0 rx sci $sci sa $an
+    ip macsec add ms-eth0 rx sci $sci sa $an pn 1 on key 77 77777777777777777777777777777777
+done
 """
+WRONG_WORDS = {"ike": {"ipsec_secret": "7" * 32}, "mka": {"mka_keys": [{"ckn": "01", "cak": "7" * 32}]}}
+ESP, LIBRESWAN_ONLY = ("ike", "static", "opportunistic", "or-clear"), ("opportunistic", "or-clear")
+# What modes have, and all others must not.
+LEFT = {
+    tuple(WORDS.keys() - {"none"}): "ls -d /etc/vtep.fabric/* /usr/local/sbin/vtep-* /etc/systemd/system/vtep-*",
+    ("inside", "underlay", "mka"): "ip -d -o link | grep -o ' macsec .*'",
+    ("underlay", "mka"): "nft list tables | grep vtep_fabric_macsec",
+    ("mka",): """
+ls -d /etc/vtep.fabric/mka* /usr/local/sbin/vtep-mka /etc/systemd/system/vtep-mka* /run/vtep-mka/*; pgrep -l wpa_supplicant""",
+    ESP: "ip -o xfrm state; ip -o xfrm policy; ls -d /var/lib/vtep.fabric/ipsec.json",
+    ("ike",): """
+ls -d /etc/swanctl/*/vtep-fabric* /etc/strongswan.d/vtep-fabric* /etc/systemd/system/strongswan.service.d
+systemctl is-active --quiet strongswan && echo strongswan; pgrep -l charon""",
+    LIBRESWAN_ONLY: """
+nft list tables | grep vtep_fabric_ipsec; ls -d /etc/ipsec.d/vtep-fabric* /etc/ipsec.d/policies/vtep-fabric* /etc/vtep.fabric/ipsec
+ls -d /etc/systemd/system/ipsec.service.d /usr/local/sbin/vtep-nss /usr/local/sbin/vtep-ask; pgrep -l pluto
+certutil -L -d sql:/var/lib/ipsec/nss | grep vtep""",
+    ("ike", *LIBRESWAN_ONLY): "ls -d /etc/vtep.fabric/ipsec-ca",
+}  # fmt: skip
 
 
 class Encrypted(Fabric):
@@ -137,8 +164,17 @@ class Encrypted(Fabric):
         assert not [secret for secret in SECRETS if secret in self.record.read_text()]
         return done
 
+    @contextlib.contextmanager
+    def on(self, more):
+        """With words of its own, such as another port."""
+        self.more = more
+        try:
+            yield
+        finally:
+            self.more = {}
+
     def convert(self, variant, mode, predict=False):
-        """From where the fabric is to another variant or mode, with pings meanwhile; how many were lost."""
+        """From where the fabric is to another variant or mode, with pings meanwhile; how many were lost. Nothing of other modes stays."""
         self.static_uses += mode == "static" and self.mode != "static"
         predicted = predict and self.go(variant, mode, "--check")
         with Ping(self, "h1", "2001:db8:ff::13") as six, Ping(self, "h1", "192.0.2.13") as four, Clear(self) as clear:
@@ -154,6 +190,8 @@ class Encrypted(Fabric):
         path = ROOT / "build" / f"encryption-{self.prefix}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(self.losses, indent=1) + "\n")
+        left = [script for modes, script in LEFT.items() if mode not in modes]
+        assert self.look("\n".join(["exec 2>/dev/null", *left, "true"])) == {host: [] for host in VTEPS}
         return six.lost, four.lost
 
     def comes_from(self, mode):
@@ -187,6 +225,11 @@ class Encrypted(Fabric):
 
     def look(self, script=LOOK):
         return {host: self.run(host, f"exec 2>&1; {script}").splitlines() for host in VTEPS}
+
+
+def encryption(**words):
+    """The lab's, with other words."""
+    return {**yaml.safe_load(LAB)["lab"]["children"]["vteps"]["vars"]["fabric_encryption"], **words}
 
 
 class Clear:
@@ -258,8 +301,7 @@ def another_port(fabric, mode):
     """What keeps VXLAN from going in clear knows the former port as long as a VXLAN device has it, and then no more."""
     fabric.convert(FLOOD, mode)
     for port in (4790, 4789):
-        fabric.more = on_port(port)
-        with Clear(fabric) as clear, Ping(fabric, "h1", "2001:db8:ff::13"):
+        with fabric.on(on_port(port)), Clear(fabric) as clear, Ping(fabric, "h1", "2001:db8:ff::13"):
             assert fabric.go(FLOOD, mode)
         assert clear.found == "0"
         told = fabric.look("nft list ruleset; ip xfrm policy")
@@ -267,7 +309,6 @@ def another_port(fabric, mode):
         assert not [line for lines in told.values() for line in lines if f"dport {4789 + 4790 - port}" in line]
     fabric.proven()
     fabric.stays()
-    fabric.more = {}
 
 
 @pytest.fixture(scope="module")
@@ -302,7 +343,6 @@ def test_from_mode_to_mode(fabric, old, new):
         with Clear(fabric) as clear, Ping(fabric, "h1", "2001:db8:ff::13"):
             time.sleep(2)
         assert clear.found != "0"
-        assert fabric.look(LEFT) == {host: [] for host in VTEPS}
 
 
 @pytest.mark.parametrize(("variant", "mode"), VARIANTS)
@@ -348,22 +388,17 @@ def test_another_port_is_never_in_clear(fabric, mode):
 def test_another_port_and_another_mode(fabric):
     """ESP is for the new port only, and MACsec leaves the hosts before the VXLAN devices leave the former one."""
     fabric.convert(FLOOD, "underlay")
-    fabric.more = on_port(4790)
-    fabric.convert(FLOOD, "ike")
-    fabric.proven()
-    assert not [
-        line for lines in fabric.look("nft list tables").values() for line in lines if "vtep_fabric_macsec" in line
-    ]
-    fabric.more = {}
+    with fabric.on(on_port(4790)):
+        fabric.convert(FLOOD, "ike")
+        fabric.proven()
 
 
 @pytest.mark.parametrize("mode", ["ike", "underlay", "static"])
 def test_over_an_ipv4_underlay(fabric, mode):
-    fabric.more = {"fabric_underlay_family": 4}
-    fabric.convert(FLOOD, mode)
-    fabric.proven()
-    fabric.stays()
-    fabric.more = {}
+    with fabric.on({"fabric_underlay_family": 4}):
+        fabric.convert(FLOOD, mode)
+        fabric.proven()
+        fabric.stays()
 
 
 def test_certificates_of_ones_own(fabric, tmp_path):
@@ -372,16 +407,57 @@ def test_certificates_of_ones_own(fabric, tmp_path):
     made = Makes(tmp_path)
     made.make("ca", extensions=CA)
     own = {host: made.member(host, address=address) for host, address in ADDRESSES.items()}
-    fabric.more = {f"ipsec_{word}": f"{{{{ own[inventory_hostname].{word} }}}}" for word in ("ca", "cert", "key")}
-    fabric.more["own"] = own
-    fabric.convert(FLOOD, "ike")
-    fabric.proven()
-    fabric.stays()
+    words = {f"ipsec_{word}": f"{{{{ own[inventory_hostname].{word} }}}}" for word in ("ca", "cert", "key")}
+    with fabric.on({**words, "own": own}):
+        fabric.convert(FLOOD, "ike")
+        fabric.proven()
+        fabric.stays()
     known = fabric.look("swanctl --list-certs --type x509 2>/dev/null | grep -o 'subject:.*'")
     assert known == {host: [f'subject:  "CN={name}"' for name in (host, "ca")] for host in VTEPS}, known
     told = fabric.record.read_text() + "".join(fabric.run(host, TELLTALE) for host in VTEPS)
     assert not [line for one in own.values() for line in one["key"].splitlines()[1:-1] if line in told]
-    fabric.more = {}
+
+
+@pytest.mark.parametrize(("mode", "words", "more"), OTHER, ids=[mode for mode, _words, _more in OTHER])
+def test_other_words_over_links_without_a_byte_to_spare(fabric, mode, words, more):
+    planned, faults = mtu.plan(1500, "overlay", {"encryption": words})
+    assert not faults
+
+    def over(bytes_):
+        links = [{"dev": "eth0", "mtu": bytes_, "addresses": ["169.254.16.{{ inventory_hostname[1] }}/24"]}]
+        return {"fabric_encryption": encryption(**words), "vtep_underlay_interfaces": links, **more}
+
+    with fabric.on(over(planned["underlay_mtu"] - 1)):
+        refused = fabric.command("site.yml", *fabric.words(FLOOD, mode))
+        done = subprocess.run(refused, cwd=ROOT, env=fabric.environment(), capture_output=True, text=True, check=False)
+        assert done.returncode and f"needs {planned['underlay_mtu']}" in " ".join(done.stdout.split()), done.stdout
+    with fabric.on(over(planned["underlay_mtu"])):
+        fabric.convert(FLOOD, mode)
+        fabric.proven()
+        fabric.stays()
+
+
+@pytest.mark.parametrize("mode", ["underlay", "ike", "mka"])
+def test_a_wrong_key_is_named(fabric, mode):
+    with fabric.on({"ipsec_authentication": "secret"}):
+        fabric.convert(FLOOD, mode)
+        words = fabric.words(FLOOD, mode)
+        if mode == "underlay":
+            fabric.run("s2", WRONG_KEYS)
+        else:
+            wrong = json.dumps({"fabric_encryption": encryption(**WRONG_WORDS[mode])})
+            fabric.play("site.yml", "--limit", "s2", *words, "-e", wrong)
+        if mode == "ike":
+            # What was agreed on before goes on until there are new keys.
+            fabric.run("s2", "systemctl restart strongswan")
+        report = Path(f"{fabric.record}.verify")
+        fabric.play("playbooks/verify.yml", *words, "-e", f"verify_report_file={report}", fails=True)
+        found = [check for check in json.loads(report.read_text())["checks"] if check["check"] == "keys"]
+        assert {check["host"] for check in found} == {"s1, s2", "s2, s3"}, found
+        assert not any(check["ok"] for check in found), found
+        print(json.dumps(found, indent=1))
+        assert fabric.go(FLOOD, mode)
+        fabric.proven()
 
 
 @pytest.mark.parametrize("mode", ["underlay", "inside", "static"])
@@ -460,8 +536,6 @@ def test_libreswan_from_mode_to_mode(libreswan, old, new):
         waited(lambda: libreswan.answers("h1", "2001:db8:ff::13"), 150)
         waited(lambda: libreswan.answers("h4", "2001:db8:ff::10"), 150)
         libreswan.proven()
-    if new == "none":
-        assert libreswan.look(LEFT) == {host: [] for host in VTEPS}
 
 
 def test_with_libreswan_another_port_is_never_in_clear(libreswan):
@@ -472,11 +546,9 @@ def test_another_port_and_another_mode_after_libreswan_was_killed(libreswan):
     """It has taken with it what drops VXLAN of the former port, which the next mode does not encrypt."""
     libreswan.convert(FLOOD, "opportunistic")
     libreswan.run("s1", "systemctl kill -s KILL ipsec; sleep 5; systemctl restart ipsec")
-    libreswan.more = on_port(4790)
-    libreswan.convert(FLOOD, "static")
-    libreswan.proven()
-    assert not [lines for lines in libreswan.look("nft list tables").values() if "vtep_fabric_ipsec" in " ".join(lines)]
-    libreswan.more = {}
+    with libreswan.on(on_port(4790)):
+        libreswan.convert(FLOOD, "static")
+        libreswan.proven()
 
 
 def test_with_libreswan_a_rebooted_vtep_comes_back_by_itself(libreswan):

@@ -29,6 +29,7 @@ COMPLETE = {
     "esp4": f"xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 256 mode transport aead {AES_GCM}",
     "esp6": f"xfrm state add src 2001:db8::1 dst 2001:db8::2 proto esp spi 256 mode transport aead {AES_GCM}",
     "macsec": "link add link base x type macsec",
+    "macsec_xpn": "link add link base x type macsec cipher gcm-aes-xpn-128",
     "veth": "link add x type veth peer name y",
     "vlan": "link add link base x type vlan id 7",
     "vrf": "link add x type vrf table 7",

@@ -51,6 +51,7 @@ CASES = {
     "limit": ("s1: has no CA, and would make one that s2, s3 does not know", {"limit": True}),
     "CA elsewhere": ("s1: s2, which is first in group vteps, has no CA", {"limit": True, "ipsec_first": "s2"}),
     "own": (None, {"given": "good"}),
+    "NAT": (None, {**SHARED, "nat_t": True}),
     "expired": ("s1: ipsec_cert: is refused", {"given": "ended"}),
     "another CA": ("s1: ipsec_cert: is refused", {"given": "other"}),
     "static limit": ("s1: s2, s3: not in this run, or failed before", {"mode": "static", "limit": True}),
@@ -89,6 +90,7 @@ def judge(place, limit, cases):
     for number, words in enumerate(cases.values()):
         words = dict(words)
         mode, rival = words.pop("mode", "ike"), words.pop("rival", NONE)
+        plan = {**PLAN, "mode": mode, "nat_t": words.pop("nat_t", False)}
         for word in ("limit", "given"):
             words.pop(word, None)
         # Of all VTEPs alike, so the role takes it from the variables of the first one.
@@ -104,8 +106,8 @@ def judge(place, limit, cases):
                 "when": "inventory_hostname == 's1'",
                 "vars": {
                     **words,
-                    "preflight_plan": {"ipsec": {**PLAN, "mode": mode}},
-                    "ipsec_plan": {**PLAN, "mode": mode},
+                    "preflight_plan": {"ipsec": plan},
+                    "ipsec_plan": plan,
                     "ipsec_daemon": daemon,
                     "ipsec_ca_files": NONE,
                 },

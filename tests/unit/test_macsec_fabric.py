@@ -164,7 +164,11 @@ def bare_links(words, hosts):
 
 
 def lacking(words, hosts):
-    hosts["s2"]["preflight_host"] = {"features": {"macsec": False}}
+    hosts["s2"]["preflight_host"] = {"features": {"macsec": False, "macsec_xpn": False}}
+
+
+def before_xpn(words, hosts):
+    hosts["s2"]["preflight_host"] = {"features": {"macsec": True, "macsec_xpn": False}}
 
 
 @pytest.mark.parametrize(
@@ -187,6 +191,12 @@ def lacking(words, hosts):
         ({"macsec_mode": "underlay"}, bare_links, "macsec", "s2: vtep_underlay_interfaces: eth0 has no IPv4 address"),
         ({"macsec_mode": "underlay"}, lacking, "macsec", "s2: encryption: kernel has no MACsec: CONFIG_MACSEC"),
         (
+            {"macsec_mode": "underlay", "macsec_cipher": "gcm-aes-xpn-256"},
+            before_xpn,
+            "macsec",
+            "s2: fabric_encryption: macsec_cipher: kernel has no MACsec with extended packet numbers: Linux 5.7",
+        ),
+        (
             {"macsec_mode": "underlay", "macsec_cipher": "gcm-aes-256"},
             None,
             "macsec-mka",
@@ -198,6 +208,14 @@ def test_what_does_not_work_is_refused(encryption, change, mode, told):
     found = faults_of("unicast-static-flood", encryption, change or (lambda words, hosts: None), mode=mode)
     assert any(fault.startswith(told) for fault in found), found
     assert not any(SECRET in fault or CAK in fault for fault in found)
+
+
+def test_what_a_kernel_lacks_counts_where_it_is_used():
+    for change, cipher in ((before_xpn, "gcm-aes-256"), (lacking, "gcm-aes-xpn-256")):
+        found = faults_of(
+            "unicast-static-flood", {"macsec_mode": "underlay", "macsec_cipher": cipher}, change, mode="macsec"
+        )
+        assert not any("extended" in fault for fault in found), found
 
 
 def test_a_device_of_somebody_else_is_not_taken():

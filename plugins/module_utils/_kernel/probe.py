@@ -19,11 +19,12 @@ from .rtnl import Rtnl
 
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 KINDS = ("bridge", "dummy", "macsec", "veth", "vlan", "vrf", "vxlan")
-TRIED = (*KINDS, "bridge_vlan_filtering", "esp4", "esp6", "lwtunnel", "nftables", "xfrm")
+TRIED = (*KINDS, "bridge_vlan_filtering", "esp4", "esp6", "lwtunnel", "macsec_xpn", "nftables", "xfrm")
 
 RTM_NEWLINK, RTM_GETLINK, RTM_NEWROUTE = 16, 18, 24  # <linux/rtnetlink.h>
-IFLA_IFNAME, IFLA_LINKINFO, IFLA_INFO_KIND, IFLA_INFO_DATA = 3, 18, 1, 2  # <linux/if_link.h>
-IFLA_BR_VLAN_DEFAULT_PVID = 39
+IFLA_IFNAME, IFLA_LINK, IFLA_LINKINFO, IFLA_INFO_KIND, IFLA_INFO_DATA = 3, 5, 18, 1, 2  # <linux/if_link.h>
+IFLA_BR_VLAN_DEFAULT_PVID, IFLA_MACSEC_CIPHER_SUITE = 39, 4
+MACSEC_CIPHER_ID_GCM_AES_XPN_128 = 0x0080C20001000003  # <linux/if_macsec.h>
 RTA_DST, RTA_ENCAP_TYPE, RTA_ENCAP, LWTUNNEL_ENCAP_IP = 1, 21, 22, 2  # <linux/rtnetlink.h>, <linux/lwtunnel.h>
 NFNL_BATCH_BEGIN, NFNL_BATCH_END, NFT_NEWTABLE = 0x10, 0x11, 10 << 8  # <linux/netfilter/nfnetlink.h>, nf_tables.h
 NETLINK_NETFILTER, NFPROTO_INET, NFPROTO_ARP, NFTA_TABLE_NAME = 12, 1, 3, 1
@@ -72,6 +73,7 @@ def _try_all():
     rtnl = Rtnl(words=False)
     found = {kind: _unloaded(kind) or _has_kind(rtnl, kind) for kind in KINDS}
     found["bridge_vlan_filtering"] = found["bridge"] and _has_vlan_filtering(rtnl)
+    found["macsec_xpn"] = found["macsec"] and found["bridge"] and _has_xpn(rtnl)
     found["lwtunnel"] = has_lwtunnel(rtnl)
     found["nftables"] = all(map(_has_nftables, (NFPROTO_INET, NFPROTO_ARP)))
     found["xfrm"] = _has_xfrm()
@@ -106,12 +108,31 @@ def _has_kind(rtnl, kind):
 
 def _has_vlan_filtering(rtnl):
     """The kernel tells a bridge's default PVID only with it. Setting it on would take 40 ms where it is refused."""
-    name = bytes(16) + codec.attribute(IFLA_IFNAME, b"a-bridge\0")
-    data, start, end = rtnl.request(RTM_GETLINK, name, "the bridge")
-    link = codec.attributes(data, start + 32, end)
+    _index, link = _bridge(rtnl)
     for kind in (IFLA_LINKINFO, IFLA_INFO_DATA):
         link = codec.attributes(link[kind], 0, len(link[kind]))
     return IFLA_BR_VLAN_DEFAULT_PVID in link
+
+
+def _bridge(rtnl):
+    """The number of the bridge that was made as a try, and its attributes."""
+    name = bytes(16) + codec.attribute(IFLA_IFNAME, b"a-bridge\0")
+    data, start, end = rtnl.request(RTM_GETLINK, name, "the bridge")
+    return data[start + 20 : start + 24], codec.attributes(data, start + 32, end)
+
+
+def _has_xpn(rtnl):
+    """A MACsec device with a cipher of extended packet numbers can be made, on a device that is there anyhow."""
+    index, _link = _bridge(rtnl)
+    suite = codec.attribute(IFLA_MACSEC_CIPHER_SUITE, struct.pack("=Q", MACSEC_CIPHER_ID_GCM_AES_XPN_128))
+    kind = codec.attribute(IFLA_INFO_KIND, b"macsec") + codec.attribute(IFLA_INFO_DATA, suite)
+    link = codec.attribute(IFLA_IFNAME, b"a-xpn\0") + codec.attribute(IFLA_LINK, index)
+    try:
+        body = bytes(16) + link + codec.attribute(IFLA_LINKINFO, kind)
+        rtnl.request(RTM_NEWLINK, body, "probe", codec.NLM_F_CREATE | codec.NLM_F_EXCL)
+    except KernelError:
+        return False
+    return True
 
 
 def has_lwtunnel(rtnl):

@@ -18,6 +18,7 @@ FEATURES = {
     "ipv6": ("IPv6", "CONFIG_IPV6, and net.ipv6.conf.all.disable_ipv6 must be 0"),
     "lwtunnel": ("routes with encapsulation", "CONFIG_LWTUNNEL"),
     "macsec": ("MACsec", "CONFIG_MACSEC"),
+    "macsec_xpn": ("MACsec with extended packet numbers", "Linux 5.7 with CONFIG_MACSEC"),
     "nftables": (
         "nftables for inet and arp",
         "CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET and CONFIG_NF_TABLES_ARP",

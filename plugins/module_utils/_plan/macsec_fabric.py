@@ -66,6 +66,9 @@ def check_node(fabric, node, hosts, faults):
         faults.add(
             node.host, "encryption", "kernel has no MACsec: CONFIG_MACSEC; take another mode of encryption, or none"
         )
+    elif "xpn" in fabric.encryption.macsec_cipher and node.features.get("macsec_xpn") is False and lowers(fabric, node):
+        message = "kernel has no MACsec with extended packet numbers: Linux 5.7; take gcm-aes-128 or gcm-aes-256"
+        faults.add(node.host, "fabric_encryption: macsec_cipher", message)
     for dev in lowers(fabric, node):
         name = secured.device(dev)
         known = (node.interfaces or {}).get(name, {})
