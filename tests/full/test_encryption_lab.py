@@ -86,7 +86,8 @@ print(found, *samples[:3], *[f"and {unseen} frames not looked at"] * bool(unseen
 """
 # What the lab leaves at its defaults.
 OTHER = [
-    ("ike", {"mode": "ipsec", "ipsec_esp_mode": "tunnel", "ipsec_cipher": "aes256-sha256"}, {"ipsec_authentication": "secret"}),
+    ("ike", {"mode": "ipsec", "ipsec_cipher": "aes256-sha256"}, {"ipsec_authentication": "secret"}),
+    ("static", {"mode": "ipsec", "ipsec_mode": "static", "ipsec_esp_mode": "tunnel", "ipsec_cipher": "aes256gcm16"}, {}),
     ("underlay", {"mode": "macsec", "macsec_mode": "underlay", "macsec_cipher": "gcm-aes-xpn-256"}, {}),
     ("inside", {"mode": "macsec", "macsec_mode": "inside", "macsec_cipher": "gcm-aes-256"}, {}),
 ]  # fmt: skip
@@ -536,6 +537,23 @@ def test_libreswan_from_mode_to_mode(libreswan, old, new):
         waited(lambda: libreswan.answers("h1", "2001:db8:ff::13"), 150)
         waited(lambda: libreswan.answers("h4", "2001:db8:ff::10"), 150)
         libreswan.proven()
+
+
+def test_libreswan_host_by_host(libreswan):
+    """From clear to encrypted, each VTEP by a run for it alone, and all reach one another meanwhile."""
+    libreswan.convert(FLOOD, "none")
+    words = libreswan.words(FLOOD, "or-clear")
+    with Ping(libreswan, "h1", "2001:db8:ff::11") as ping:
+        for host in ("s1", "s2"):
+            libreswan.play("site.yml", "--limit", host, *words)
+            waited(lambda: libreswan.answers("h1", "2001:db8:ff::11"), 60)
+            waited(lambda: libreswan.answers("h1", "2001:db8:ff::13"), 60)
+    print("host by host", ping.lost, "of", ping.sent)
+    found = libreswan.look("ip -o xfrm state | grep -o 'src [0-9a-f:]* dst [0-9a-f:]*' | sort -u")
+    pair = [f"src {ADDRESSES[one]} dst {ADDRESSES[other]}" for one, other in (("s1", "s2"), ("s2", "s1"))]
+    assert found == {"s1": pair, "s2": pair, "s3": []}, found
+    libreswan.convert(FLOOD, "opportunistic")
+    libreswan.proven()
 
 
 def test_with_libreswan_another_port_is_never_in_clear(libreswan):

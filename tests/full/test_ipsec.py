@@ -75,11 +75,13 @@ def render(name, **words):
 class Mesh:
     """Three VTEPs on a switch, which is where one listens and where a stranger sits."""
 
-    def __init__(self, suite, family, by_certificate):
+    def __init__(self, suite, family, by_certificate, **encryption):
         self.family = family
         words, hosts, *_others = words_of("lab")
         words["fabric_segments"] = [{"vni": 100, "mtu": 1400}]
-        words.update(fabric_encryption={"mode": "ipsec", "ipsec_secret": SECRET}, fabric_underlay_family=family)
+        words.update(
+            fabric_encryption={"mode": "ipsec", "ipsec_secret": SECRET, **encryption}, fabric_underlay_family=family
+        )
         fabric, faults = plan.read(words, hosts, "unicast-static-flood")
         assert faults == []
         self.plans = {host: plan.compile_host(fabric, "unicast-static-flood", host)["ipsec"] for host in OURS}
@@ -316,3 +318,18 @@ def test_another_secret_is_told_and_lets_nothing_through(mesh):
         assert mesh.ping("s1", "s2", 3, 0.5) == 3
     assert "AUTHENTICATION_FAILED" in mesh.log("s1")
     assert mesh.seen("udp port 4789") == 0
+
+
+@pytest.mark.parametrize("family", [6, 4])
+def test_with_nat_traversal_it_goes_in_udp(family):
+    needs_image("trixie", STRONGSWAN)
+    with contextlib.closing(Mesh("trixie", family, True, ipsec_nat_t=True)) as mesh:
+        with mesh.capture():
+            mesh.up()
+            mesh.answers("s1", "s2")
+            assert mesh.ping("s1", "s2", 20, 0.05) == 0
+        # Of what goes to this port, IKE begins with four zeros (RFC 3948, section 2.2).
+        payload = {4: "udp[8:4]", 6: "ip6[48:4]"}[family]
+        assert mesh.seen(f"'udp port 4500 and {payload} != 0'") >= 40
+        assert mesh.seen("esp") == mesh.seen("udp port 4789") == 0
+        assert b"MARKER" not in mesh.switch.path("/run/wire.pcap").read_bytes()

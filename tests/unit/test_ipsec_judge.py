@@ -49,6 +49,8 @@ CASES = {
     "days of the CA": ("ipsec_certificate_days, ipsec_renew_days: 6971 and 30 do not fit", {"ipsec_certificate_days": 6971}),
     "rival": ("s1: ipsec_mode ike: Libreswan is installed", {**SHARED, "rival": "/bin/sh"}),
     "limit": ("s1: has no CA, and would make one that s2, s3 does not know", {"limit": True}),
+    "limit, or clear": (None, {"limit": True, "mode": "opportunistic", "group": "private-or-clear"}),
+    "limit of Libreswan": ("s1: has no CA, and would make one that s2, s3 does not know", {"limit": True, "mode": "opportunistic"}),
     "CA elsewhere": ("s1: s2, which is first in group vteps, has no CA", {"limit": True, "ipsec_first": "s2"}),
     "own": (None, {"given": "good"}),
     "NAT": (None, {**SHARED, "nat_t": True}),
@@ -90,7 +92,7 @@ def judge(place, limit, cases):
     for number, words in enumerate(cases.values()):
         words = dict(words)
         mode, rival = words.pop("mode", "ike"), words.pop("rival", NONE)
-        plan = {**PLAN, "mode": mode, "nat_t": words.pop("nat_t", False)}
+        plan = {**PLAN, "mode": mode, "nat_t": words.pop("nat_t", False), "group": words.pop("group", None)}
         for word in ("limit", "given"):
             words.pop(word, None)
         # Of all VTEPs alike, so the role takes it from the variables of the first one.
