@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -113,6 +114,13 @@ certutil -L -d sql:/var/lib/ipsec/nss 2>&1 | grep vtep; true
 # By what keys are told from one another: MACsec tells an id, and ESP has another SPI with each key.
 KEYS = "(ip macsec show | grep -o 'key [0-9a-f]*'; ip -o xfrm state | grep -o 'spi 0x[0-9a-f]*') | sort -u"
 TELLTALE = "journalctl -q -o cat --no-pager; cat /proc/[0-9]*/cmdline | tr '\\0' ' '"
+# Files with one of the lines of {} that everybody may read.
+READABLE = """
+umask 077; cat >/root/secrets <<'END'
+{}
+END
+find /etc /root /run /tmp /usr/local /var -xdev -type f -perm /o+r -print0 2>/dev/null | xargs -0r grep -lsFf /root/secrets; rm /root/secrets
+"""
 LAB = (ROOT / "inventories" / "lab-encryption" / "hosts.yml").read_text()
 SECRETS = re.findall(r"\b[0-9a-f]{32,}\b", LAB)
 # s2 takes what the others send for something else: by iproute2, or by a run for it alone.
@@ -160,10 +168,17 @@ class Encrypted(Fabric):
         ]
 
     def go(self, variant, mode, *more):
-        """site.yml; what it changed."""
-        done = self.play("site.yml", "--diff", *self.words(variant, mode), *more)
-        assert not [secret for secret in SECRETS if secret in self.record.read_text()]
+        """site.yml; what it changed. No key is in what it says, nor in the words of what it runs."""
+        with Words() as words:
+            done = self.play("site.yml", "--diff", *self.words(variant, mode), *more)
+        keys = [*SECRETS, *self.keys()]
+        assert not [key for key in keys if key in self.said or key in self.record.read_text()]
+        assert len(words.seen) > 10 and not [one for one in words.seen for key in keys if key in one]
         return done
+
+    def keys(self):
+        """Those of ESP, which the kernel shows, unlike those of MACsec."""
+        return {key for host in VTEPS for key in re.findall("0x([0-9a-f]{32,})", self.run(host, "ip xfrm state"))}
 
     @contextlib.contextmanager
     def on(self, more):
@@ -212,10 +227,12 @@ class Encrypted(Fabric):
         self.silent()
 
     def silent(self):
-        """What all keys are made from is in no log of a host and in no process's words."""
+        """No key, and nothing that keys are made from, is in a log of a host, in a process's words or in a file for all."""
+        keys = [*SECRETS, *self.keys()]
         told = {host: self.run(host, TELLTALE) for host in VTEPS}
         assert all(told.values())
-        assert not [(host, secret) for host, text in told.items() for secret in SECRETS if secret in text]
+        assert not [(host, key) for host, text in told.items() for key in keys if key in text]
+        assert self.look(READABLE.format("\n".join(keys))) == {host: [] for host in VTEPS}
 
     def stays(self):
         assert self.go(self.variant, self.mode) == {}
@@ -231,6 +248,28 @@ class Encrypted(Fabric):
 def encryption(**words):
     """The lab's, with other words."""
     return {**yaml.safe_load(LAB)["lab"]["children"]["vteps"]["vars"]["fabric_encryption"], **words}
+
+
+class Words:
+    """The words of all processes of lab hosts, from `with` on until its end, but for those that are gone within 0.2 s: `seen`."""
+
+    def __enter__(self):
+        self.seen, self.ended = set(), threading.Event()
+        self.thread = threading.Thread(target=self.look)
+        self.thread.start()
+        return self
+
+    def look(self):
+        while not self.ended.wait(0.2):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                # A process may be gone. Ansible itself is given what it must know.
+                with contextlib.suppress(OSError):
+                    self.seen.add(path.read_text(errors="replace").replace("\0", " "))
+        self.seen = {words for words in self.seen if "ansible-playbook" not in words}
+
+    def __exit__(self, *error):
+        self.ended.set()
+        self.thread.join()
 
 
 class Clear:
@@ -327,6 +366,13 @@ def test_the_long_way_goes_from_each_mode_to_each_other():
     pairs = list(zip(EACH_TO_EACH, EACH_TO_EACH[1:]))
     words = WORDS.keys() - {"mka", "opportunistic", "or-clear"}
     assert sorted(pairs) == sorted((one, other) for one in words for other in words if one != other)
+
+
+def test_what_looks_for_keys_finds_one(fabric):
+    fabric.run("s1", f"umask 022; echo {SECRETS[0]} >/etc/leak")
+    with pytest.raises(AssertionError, match="/etc/leak"):
+        fabric.silent()
+    fabric.run("s1", "rm /etc/leak")
 
 
 @pytest.mark.parametrize(("old", "new"), list(zip([None, *MODES], MODES)))

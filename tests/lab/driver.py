@@ -47,6 +47,7 @@ class Fabric:
             self.command(*arguments), cwd=ROOT, env=self.environment(), capture_output=True, text=True, check=False
         )
         assert bool(done.returncode) == fails, done.stdout + done.stderr
+        self.said = done.stdout + done.stderr
         tasks = json.loads(self.record.read_text())["tasks"]
         return {
             (task["name"], host): result["diff"]
