@@ -119,7 +119,9 @@ READABLE = """
 umask 077; cat >/root/secrets <<'END'
 {}
 END
-find /etc /root /run /tmp /usr/local /var -xdev -type f -perm /o+r -print0 2>/dev/null | xargs -0r grep -lsFf /root/secrets; rm /root/secrets
+find /etc /root /run /tmp /usr/local /var -xdev -type f -perm /o+r -print0 2>/dev/null |
+    xargs -0r grep -lsFf /root/secrets
+rm /root/secrets
 """
 LAB = (ROOT / "inventories" / "lab-encryption" / "hosts.yml").read_text()
 SECRETS = re.findall(r"\b[0-9a-f]{32,}\b", LAB)
