@@ -161,6 +161,27 @@ def test_a_kernel_without(running_lab, on, name, encryption, told):
     assert len(re.findall(told, said)) >= 2 and SECRET not in said, said
 
 
+def test_roles_by_themselves_do_not_leave_encryption_out(running_lab, on):
+    """Here where the kernel has none: role ipsec compiles the fabric itself, and roles of variants call it before there is VXLAN."""
+    for host in ("s1", "s2"):
+        on(
+            host,
+            WITHOUT.replace("@name@", "rfc4106(gcm(aes))").replace("@wrong@", "nfc4106(gcm(aes))"),
+            "rm -r /opt/without",
+        )
+    words = {
+        "ansible_python_interpreter": "/opt/without/python3",
+        "encryption": "ipsec",
+        "fabric_encryption": {"ipsec_mode": "static", "ipsec_secret": SECRET},
+        "fabric_segments": [{"vni": 100, "mtu": 1400}],
+    }
+    for roles in (["ipsec"], ["preflight", "underlay", "access", "unicast_static_flood"]):
+        said = build(running_lab, roles=roles, more=words, fails=True)
+        assert len(re.findall("kernel has no (rfc4106[(]gcm[(]aes[)][)] for )?ESP", said)) >= 2, said
+        assert "vxlan" not in running_lab.run("s1", "ip", "-d", "-o", "link")
+    running_lab.playbook("playbooks/teardown.yml")
+
+
 def test_a_host_whose_root_is_read_only(running_lab, on):
     for host in ("s1", "s2"):
         on(host, READ_ONLY, "rm /opt/read-only")

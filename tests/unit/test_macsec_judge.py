@@ -17,6 +17,13 @@ MADE = {"devices": [{"name": "ms-eth0", "action": "recreated"}, {"name": "ms-eth
 CASES = {
     "no supplicant": ({"mka": True, "program": "/nonexistent"}, "s1: encryption macsec-mka: wpa_supplicant is not installed: apt-get"),
     "a supplicant": ({"mka": True, "program": "/bin/sh"}, None),
+    "over to MKA alone": (
+        {"mka": True, "away": ["s9"], "installed": {"underlay": ["/a"]}}, "s1: encryption macsec-mka: would go over to it alone",
+    ),
+    "over to MKA alone, in part": ({"mka": True, "away": ["s9"], "installed": {"underlay": ["/a"]}, "partial": True}, None),
+    "over to MKA with all": ({"mka": True, "installed": {"underlay": ["/a"]}}, None),
+    "a new host of MKA's": ({"mka": True, "away": ["s9"]}, None),
+    "one of MKA's": ({"mka": True, "away": ["s9"], "installed": {"underlay": ["/a"], "macsec": ["/b"]}}, None),
     "static keys": ({"program": "/nonexistent"}, None),
     "somebody away": ({"away": ["s9"]}, "s1: ms-eth0 would be made, or made anew, with keys that s9 would not hear of"),
     "somebody away, and a device to be made": (
@@ -56,7 +63,10 @@ def said(tmp_path_factory):
                 "rescue": [{"set_fact": {f"said{number}": "{{ ansible_failed_result.msg }}"}}],
                 "vars": {
                     "preflight_plan": {"macsec": plan},
-                    "preflight_host": {"interfaces": {"ms-eth0": {}}},
+                    "preflight_host": {
+                        "interfaces": {"ms-eth0": {}},
+                        "installed": {"underlay": [], "macsec": [], **words.get("installed", {})},
+                    },
                     "macsec_supplicant_program": words.get("program", "/bin/sh"),
                     "macsec_tops": [],
                     "macsec_renewed": words.get("renewed", []),
