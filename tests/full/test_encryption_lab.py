@@ -469,6 +469,31 @@ def test_certificates_of_ones_own(fabric, tmp_path):
     assert not [line for one in own.values() for line in one["key"].splitlines()[1:-1] if line in told]
 
 
+def test_one_more_link_loses_nothing(fabric):
+    """The rules that take VXLAN from MACsec devices only know the new one before OSPF leads traffic there."""
+    links = [{"dev": "eth0", "addresses": ["169.254.16.{{ inventory_hostname[1] }}/24"]}]
+    more = {"dev": "eth0.5", "addresses": ["169.254.5.{{ inventory_hostname[1] }}/24"]}
+    segments = [{"vni": 100, "mtu": 1400}]
+    for host in VTEPS:
+        fabric.run(host, "ip link add link eth0 name eth0.5 type vlan id 5")
+    with fabric.on({"fabric_segments": segments, "vtep_underlay_interfaces": links}):
+        fabric.convert(FLOOD, "underlay")
+    with fabric.on({"fabric_segments": segments, "vtep_underlay_interfaces": [*links, more]}):
+        assert fabric.convert(FLOOD, "underlay", predict=True) == (0, 0)
+        found = fabric.look("ip -o -6 route show proto ospf | grep -o 'dev ms-[a-z0-9.]*' | sort -u")
+        assert found == {host: ["dev ms-eth0", "dev ms-eth0.5"] for host in VTEPS}, found
+        fabric.proven()
+        fabric.stays()
+    with fabric.on({"fabric_segments": segments, "vtep_underlay_interfaces": links}):
+        fabric.convert(FLOOD, "underlay", predict=True)
+        assert fabric.look("ip -o link show type macsec | grep -o 'ms-[a-z0-9.]*'") == {
+            host: ["ms-eth0"] for host in VTEPS
+        }
+        fabric.proven()
+    for host in VTEPS:
+        fabric.run(host, "ip link del eth0.5")
+
+
 @pytest.mark.parametrize(("mode", "words", "more"), OTHER, ids=[mode for mode, _words, _more in OTHER])
 def test_other_words_over_links_without_a_byte_to_spare(fabric, mode, words, more):
     planned, faults = mtu.plan(1500, "overlay", {"encryption": words})
