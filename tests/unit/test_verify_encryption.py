@@ -502,6 +502,9 @@ def test_macsec_names_the_pair_and_the_cause(where, key, counter, words):
     [found] = verify_encryption.key_checks(plans, ENDPOINTS, answers)
     assert (found["check"], found["host"], found["ok"]) == ("keys", "s1, s2", False)
     assert found["detail"] == [words.format(dev=dev)]
+    # One pair of hosts is one row, whatever fails between them.
+    answers["h1"]["loss"] = {"2001:db8:ff::11": {"sent": 20, "received": 0}}
+    assert len(list(verify_encryption.key_checks(plans, ENDPOINTS, answers))) == 1
 
 
 def test_a_sender_whose_channel_only_he_knows_is_found():

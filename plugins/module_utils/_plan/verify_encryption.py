@@ -309,7 +309,7 @@ def rogue_checks(name, seen, telling):
 
 def key_checks(plans, endpoints, answers):
     """Where pings or loopbacks fail between two hosts, what tells that their keys are why."""
-    for one, other in sorted(failing(plans, endpoints, answers)):
+    for one, other in sorted(set(failing(plans, endpoints, answers))):
         found = [*signs(plans, answers, one, other), *signs(plans, answers, other, one)]
         if found:
             yield check("keys", f"{one}, {other}", "the same", "different", False, list(dict.fromkeys(found)))
