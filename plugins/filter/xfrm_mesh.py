@@ -35,7 +35,7 @@ options:
     type: str
     required: true
   algorithm:
-    description: V(aes-gcm), V(chacha20-poly1305) or V(aes-cbc-sha256).
+    description: V(aes-gcm), V(chacha20-poly1305), V(aes-cbc-sha256), V(aes-cbc-sha384) or V(aes-cbc-sha512).
     type: str
     default: aes-gcm
   key_bits:

@@ -53,18 +53,20 @@ options:
         type: str
       algorithm:
         description:
-          - V(aes-gcm), V(chacha20-poly1305) or V(aes-cbc-sha256), or the cipher's name in the kernel. Required with O(state=present).
+          - V(aes-gcm), V(chacha20-poly1305), V(aes-cbc-sha256), V(aes-cbc-sha384) or V(aes-cbc-sha512), or the cipher's name in the
+            kernel. Required with O(state=present).
           - C(aes-gcm) is C(rfc4106(gcm(aes))) with an integrity check value of 128 bits, C(chacha20-poly1305) is
-            C(rfc7539esp(chacha20,poly1305)), C(aes-cbc-sha256) is C(cbc(aes)) with C(hmac(sha256)) cut to 128 bits.
+            C(rfc7539esp(chacha20,poly1305)), C(aes-cbc-sha256) is C(cbc(aes)) with C(hmac(sha256)) cut to 128 bits, and the two
+            others have C(hmac(sha384)) cut to 192 and C(hmac(sha512)) cut to 256 (RFC 4868).
         type: str
       key:
         description:
           - The cipher's key in hexadecimal, with or without V(0x). Quote it, since YAML may take it for a number.
           - C(aes-gcm) takes 20 or 36 bytes (AES-128 or AES-256, and 4 bytes of salt, RFC 4106), C(chacha20-poly1305) 36 (RFC 7634),
-            C(aes-cbc-sha256) 16 or 32.
+            those of AES-CBC 16 or 32.
         type: str
       auth_key:
-        description: The key of HMAC-SHA-256, 32 bytes in hexadecimal. Only with C(aes-cbc-sha256).
+        description: The key of the HMAC in hexadecimal, 32, 48 or 64 bytes, as long as the hash. Only with AES-CBC.
         type: str
       key_file:
         description:

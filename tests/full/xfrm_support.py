@@ -349,7 +349,14 @@ def key(length):
     return "0x" + secrets.token_hex(length)
 
 
-KEYS = {"aes-gcm": (36, 0), "aes-gcm-128": (20, 0), "chacha20-poly1305": (36, 0), "aes-cbc-sha256": (32, 32)}
+KEYS = {
+    "aes-gcm": (36, 0),
+    "aes-gcm-128": (20, 0),
+    "chacha20-poly1305": (36, 0),
+    "aes-cbc-sha256": (32, 32),
+    "aes-cbc-sha384": (32, 48),
+    "aes-cbc-sha512": (32, 64),
+}
 
 
 def pair(fabric, algorithm="aes-gcm", mode="transport", spi=0x1000, encap=False, **more):

@@ -88,8 +88,6 @@ ONE = [
     ({"ipsec_cipher": "gcm-aes-128"}, None, ["ipsec_cipher: 'gcm-aes-128' is no cipher of ESP"]),
     ({"ipsec_esp_mode": "inside"}, None, ["ipsec_esp_mode: 'inside' is unknown; known are transport, tunnel"]),
     ({"ipsec_nat_t": 7}, None, ["ipsec_nat_t: '7' is neither"]),
-    ({"mode": "ipsec", "ipsec_mode": "static", "ipsec_cipher": "aes256-sha512"}, None,
-     ["ipsec_cipher: aes256-sha512 is none that ipsec_mode static has; take one of aes128gcm16,"]),
     # keys
     ({"macsec_secret": KEY}, None, ["macsec_secret: has 32 hexadecimal digits; it takes an even number from 64 to 256"]),
     ({"macsec_secret": KEY + OTHER + "0"}, None, ["macsec_secret: has 65 hexadecimal digits"]),

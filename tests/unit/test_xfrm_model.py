@@ -51,6 +51,14 @@ def other(number, **more):
             "auth-trunc hmac(sha256) 128 enc cbc(aes) 128-bit-key",
         ),
         (
+            {**STATE, "algorithm": "aes-cbc-sha512", "key": CBC, "auth_key": HMAC + HMAC[2:]},
+            "auth-trunc hmac(sha512) 256 enc cbc(aes) 128-bit-key",
+        ),
+        (
+            {**STATE, "algorithm": "cbc(aes)", "key": CBC, "auth_key": HMAC},
+            "auth-trunc hmac(sha256) 128 enc cbc(aes) 128-bit-key",
+        ),
+        (
             {**STATE, "mark": "0x10/0xff", "if_id": "3", "encap": {"dport": 4501}},
             "encap espinudp 4500 4501 mark 0x10/0xff if_id 0x3",
         ),
@@ -81,6 +89,10 @@ def test_a_state_in_words(given, text):
         (
             {"algorithm": "aes-cbc-sha256", "key": CBC, "auth_key": CBC},
             "auth_key: it is 16 bytes long; aes-cbc-sha256 needs 32 bytes (HMAC-SHA-256)",
+        ),
+        (
+            {"algorithm": "aes-cbc-sha384", "key": CBC, "auth_key": HMAC},
+            "auth_key: it is 32 bytes long; aes-cbc-sha384 needs 48 bytes (HMAC-SHA-384)",
         ),
         ({"auth_key": HMAC}, "auth_key: aes-gcm authenticates by its one key; leave it out"),
         ({"key": None}, "key: missing; aes-gcm needs 20 bytes"),
@@ -217,6 +229,7 @@ def test_lines_say_the_same_as_entries():
         "sel src 2001:db8:1::1 dst ::/0 proto udp dport 4789\n"
         f"state dir in src 192.0.2.2 dst 192.0.2.1 spi 4097 mode tunnel encap espinudp 4500 4501 enc cbc(aes) {CBC} "
         f"auth-trunc hmac(sha256) {HMAC} 128\n"
+        f"state dir in src 192.0.2.2 dst 192.0.2.1 spi 4099 mode tunnel auth-trunc hmac(sha512) {HMAC + HMAC[2:]} 256 enc cbc(aes) {CBC}\n"
         "state dir in src 192.0.2.2 dst 192.0.2.1 spi 4098 mode tunnel algorithm aes-gcm key-file /etc/key\n"
         "policy dir out src 2001:db8:1::1 dst ::/0 proto udp dport 4789 priority 7 mark 1 if_id 2 "
         "tmpl src 2001:db8:1::1 dst 2001:db8:2::1 proto esp spi 0x1001 reqid 7 mode tunnel tmpl mode transport level use\n"
@@ -231,6 +244,10 @@ def test_lines_say_the_same_as_entries():
         {
             "src": "192.0.2.2", "dst": "192.0.2.1", "spi": 4097, "dir": "in", "mode": "tunnel", "algorithm": "aes-cbc-sha256", "key": CBC,
             "auth_key": HMAC, "encap": {"dport": 4501},
+        },
+        {
+            "src": "192.0.2.2", "dst": "192.0.2.1", "spi": 4099, "dir": "in", "mode": "tunnel", "algorithm": "aes-cbc-sha512", "key": CBC,
+            "auth_key": HMAC + HMAC[2:],
         },
         {
             "src": "192.0.2.2", "dst": "192.0.2.1", "spi": 4098, "dir": "in", "mode": "tunnel", "algorithm": "aes-gcm",
@@ -269,7 +286,15 @@ def test_lines_say_the_same_as_entries():
         (f"state src ::1 dst ::2 spi 256 mode transport dir in aead rfc4106(gcm(aes)) {GCM}", "'aead' lacks its value"),
         (
             f"state src ::1 dst ::2 spi 256 mode transport dir in auth-trunc hmac(md5) {GCM} 96",
-            "auth-trunc: it is hmac(sha256) with 128 bits",
+            "auth-trunc: 'hmac(md5)' with '96' bits is not known; known are hmac(sha256) with 128, hmac(sha384) with 192, ",
+        ),
+        (
+            f"state src ::1 dst ::2 spi 256 mode transport dir in auth-trunc hmac(sha512) {HMAC} 128",
+            "auth-trunc: 'hmac(sha512)' with '128' bits is not known",
+        ),
+        (
+            f"state src ::1 dst ::2 spi 256 mode transport dir in algorithm aes-cbc-sha256 auth-trunc hmac(sha512) {HMAC} 256",
+            "auth-trunc: it is hmac(sha512) with 256 bits, of aes-cbc-sha512, and algorithm is aes-cbc-sha256",
         ),
         ("state src ::1 dst ::2 spi 256 proto ah", "proto: 'ah' is not known; it is esp"),
         ("state src ::1 dst ::2 spi 256 sel dev x", "sel: 'dev' is not one of its words"),

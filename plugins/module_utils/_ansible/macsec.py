@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 from dataclasses import replace
@@ -99,7 +98,7 @@ class Macsecs(base.Devices):
     # What touches the record. It is written before a key is in use, and after it is no longer.
 
     def add(self, operation):
-        secy = self._now(operation.name)
+        secy = self.associations.read_one(operation.name)
         xpn = model.CIPHERS[secy.cipher].xpn
         if operation.sci is not None:
             self.associations.add_association(operation, operation.sa.pn or 1, xpn)
@@ -118,7 +117,7 @@ class Macsecs(base.Devices):
             raise
 
     def note(self, operation):
-        self._store(self._row(self._now(operation.name), operation.sa))
+        self._store(self._row(self.associations.read_one(operation.name), operation.sa))
 
     def _row(self, secy, one):
         return model.Used(secy.sci, one.fingerprint, one.an, one.key_id, one.ssci, one.epoch, kernel.boot_id())
@@ -134,12 +133,12 @@ class Macsecs(base.Devices):
         self.associations.remove_association(operation)
 
     def seal(self, operation):
-        self._stop(operation.name, list(self._now(operation.name).tx), dict(operation.fingerprints))
+        self._stop(operation.name, list(self.associations.read_one(operation.name).tx), dict(operation.fingerprints))
 
     def _stop(self, name, numbers, fingerprints):
         for an in numbers:
             self.associations.stop(name, an)
-        secy = self._now(name)
+        secy = self.associations.read_one(name)
         end = model.CIPHERS[secy.cipher].numbers
         rows = []
         for an in numbers:
@@ -148,13 +147,6 @@ class Macsecs(base.Devices):
             row = next((known for known in self.record if (known.sci, known.key_id) == (row.sci, row.key_id)), row)
             rows.append(replace(row, pn=min((one.pn or end) + model.MARGIN, end)))
         self._store(*rows)
-
-    def _now(self, name):
-        state = self.links.read()
-        secys = self._secys(state)
-        if name not in secys:
-            raise KernelError(f"{name}: read its associations", errno.ENODEV)
-        return secys[name]
 
     def verify(self, desired, plan):
         state = self.links.read()

@@ -72,6 +72,13 @@ class Associations:
                 found[name] = secy(index, answer)
         return found
 
+    def read_one(self, name):
+        """The Secy of one device. The kernel tells those of all, of which the others' associations are not looked into."""
+        found = self.read({_index(name): name}.get)
+        if name not in found:
+            raise KernelError(f"{name}: read its associations", errno.ENODEV)
+        return found[name]
+
     def _dump(self):
         try:
             return self.family.dump(GET, b"", "reading the MACsec associations")

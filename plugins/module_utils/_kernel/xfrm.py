@@ -235,8 +235,10 @@ def _missing(family, algorithm, encap, errno, text):
     crypto = {
         "aes-gcm": "CONFIG_CRYPTO_GCM and CONFIG_CRYPTO_AES",
         "chacha20-poly1305": "CONFIG_CRYPTO_CHACHA20POLY1305",
-        "aes-cbc-sha256": "CONFIG_CRYPTO_CBC, CONFIG_CRYPTO_AES, CONFIG_CRYPTO_HMAC and CONFIG_CRYPTO_SHA256",
-    }[algorithm.name]
+    }.get(algorithm.name)
+    if not crypto:
+        sha = 256 if algorithm.name == "aes-cbc-sha256" else 512
+        crypto = f"CONFIG_CRYPTO_CBC, CONFIG_CRYPTO_AES, CONFIG_CRYPTO_HMAC and CONFIG_CRYPTO_SHA{sha}"
     if errno == errnos.EPROTONOSUPPORT:
         return MissingError(f"kernel has no ESP for IPv{family}", esp)
     if errno in (errnos.ENOSYS, errnos.ENOENT):

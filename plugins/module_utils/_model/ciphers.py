@@ -19,7 +19,7 @@ class Esp:
     block: int  # what is encrypted is a multiple of it
     icv: int
     source: str
-    xfrm: tuple | None = None  # algorithm and bits of the key in the words of filter xfrm_mesh, where that has it
+    xfrm: tuple  # algorithm and bits of the key in the words of filter xfrm_mesh
 
 
 # ESP aligns to 4 bytes whatever the cipher (RFC 4303, section 2.4).
@@ -29,6 +29,6 @@ ESP = {
     "chacha20poly1305": Esp(8, 4, 16, "RFC 7634", ("chacha20-poly1305", 256)),
     "aes128-sha256": Esp(16, 16, 16, "RFC 3602, RFC 4868", ("aes-cbc-sha256", 128)),
     "aes256-sha256": Esp(16, 16, 16, "RFC 3602, RFC 4868", ("aes-cbc-sha256", 256)),
-    "aes256-sha384": Esp(16, 16, 24, "RFC 3602, RFC 4868"),
-    "aes256-sha512": Esp(16, 16, 32, "RFC 3602, RFC 4868"),
+    "aes256-sha384": Esp(16, 16, 24, "RFC 3602, RFC 4868", ("aes-cbc-sha384", 256)),
+    "aes256-sha512": Esp(16, 16, 32, "RFC 3602, RFC 4868", ("aes-cbc-sha512", 256)),
 }

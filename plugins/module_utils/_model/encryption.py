@@ -104,9 +104,6 @@ def read(value, picked, faults, strict=False):
         ipsec_secret=words.get("ipsec_secret", passphrase),
         mka_keys=mka_keys(words),
     )
-    if mode == "ipsec" and ipsec_mode == "static" and found.ipsec_cipher and not found.esp.xfrm:
-        has = ", ".join(name for name, one in ciphers.ESP.items() if one.xfrm)
-        words.fault("ipsec_cipher", f"{found.ipsec_cipher} is none that ipsec_mode static has; take one of {has}")
     if strict and mode:
         check_read(words, mode)
     return found if words.finish() and len(faults.found) == before else None

@@ -42,6 +42,7 @@ class Algorithm(NamedTuple):
     counter: bool = True  # whether a key that begins again at sequence number 0 is broken
 
 
+AES = {16: "AES-128", 32: "AES-256"}
 ALGORITHMS = {
     one.name: one
     for one in (
@@ -50,10 +51,14 @@ ALGORITHMS = {
         # RFC 7634, section 2: 36 bytes.
         Algorithm("chacha20-poly1305", "rfc7539esp(chacha20,poly1305)", {36: "ChaCha20"}),
         # RFC 3602; RFC 4868, section 2.1.1: the authentication key is as long as the hash.
-        Algorithm("aes-cbc-sha256", "cbc(aes)", {16: "AES-128", 32: "AES-256"}, "hmac(sha256)", 32, counter=False),
+        Algorithm("aes-cbc-sha256", "cbc(aes)", AES, "hmac(sha256)", 32, 128, counter=False),
+        Algorithm("aes-cbc-sha384", "cbc(aes)", AES, "hmac(sha384)", 48, 192, counter=False),
+        Algorithm("aes-cbc-sha512", "cbc(aes)", AES, "hmac(sha512)", 64, 256, counter=False),
     )
 }
-BY_KERNEL = {one.kernel: one for one in ALGORITHMS.values()}
+# A cipher without its authentication is the first that has it.
+BY_KERNEL = {one.kernel: one for one in reversed(ALGORITHMS.values())}
+BY_AUTH = {(one.auth, one.icv): one for one in ALGORITHMS.values() if one.auth}
 
 
 class Selector(NamedTuple):

@@ -12,6 +12,7 @@ from functools import lru_cache
 from .table import Faults
 from .values import shown
 from .xfrm import (
+    BY_AUTH,
     POLICY,
     SPI_MIN,
     STATE,
@@ -252,8 +253,7 @@ def _rest(words):
             _put(found, "algorithm", value)
             at += 1
         elif word == "auth-trunc":
-            if (value, words[at]) != ("hmac(sha256)", "128"):
-                raise ValueError("auth-trunc: it is hmac(sha256) with 128 bits")
+            _put(found, "auth", (value, words[at]))
             at += 1
         elif word == "enc":
             _put(found, "algorithm", value)
@@ -264,6 +264,7 @@ def _rest(words):
             at += 2
         else:
             raise ValueError(f"{shown(word)} is not a word of a state; known are {', '.join(STATE_WORDS)}")
+    _join_auth(found)
     _join_mark(found)
     if "esn" in flags:
         flags.remove("esn")
@@ -271,6 +272,22 @@ def _rest(words):
     if flags:
         found["flags"] = tuple(flags)
     return tuple(found.items())
+
+
+def _join_auth(found):
+    """`enc cbc(aes)` and what stands after `auth-trunc` as one algorithm."""
+    if "auth" not in found:
+        return
+    hashed, bits = found.pop("auth")
+    made = {(auth, str(icv)): one for (auth, icv), one in BY_AUTH.items()}.get((hashed, bits))
+    if not made:
+        known = ", ".join(f"{auth} with {icv}" for auth, icv in BY_AUTH)
+        raise ValueError(f"auth-trunc: {shown(hashed)} with {shown(bits)} bits is not known; known are {known}")
+    named = found.get("algorithm")
+    if named == made.kernel:
+        found["algorithm"] = made.name
+    elif named and named.startswith("aes-cbc-") and named != made.name:
+        raise ValueError(f"auth-trunc: it is {hashed} with {bits} bits, of {made.name}, and algorithm is {named}")
 
 
 def _join_mark(found):

@@ -145,7 +145,7 @@ def key_words(text):
     words = text.split()
     if not 1 <= len(words) <= 2:
         raise ValueError(
-            f"holds {len(words)} words; write the key in hexadecimal, and for aes-cbc-sha256 auth_key after it"
+            f"holds {len(words)} words; write the key in hexadecimal, and with aes-cbc-sha256, -sha384 and -sha512 auth_key after it"
         )
     return words[0], words[1] if len(words) == 2 else ""
 
@@ -242,7 +242,7 @@ def _lengths(lengths):
 
 def _auth_key(text, algorithm):
     if algorithm.auth:
-        return _key(text, {algorithm.auth_key: "HMAC-SHA-256"}, algorithm.name)
+        return _key(text, {algorithm.auth_key: f"HMAC-SHA-{8 * algorithm.auth_key}"}, algorithm.name)
     if text:
         raise ValueError(f"{algorithm.name} authenticates by its one key; leave it out")
     return b""

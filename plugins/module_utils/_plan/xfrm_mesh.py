@@ -17,7 +17,7 @@ OUT_WINDOW = 1024
 KEY_BITS = {
     "aes-gcm": {128: 20, 256: 36},
     "chacha20-poly1305": {256: 36},
-    "aes-cbc-sha256": {128: 16, 256: 32},
+    **{f"aes-cbc-sha{bits}": {128: 16, 256: 32} for bits in (256, 384, 512)},
 }  # bytes
 
 
