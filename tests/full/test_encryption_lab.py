@@ -494,6 +494,28 @@ def test_one_more_link_loses_nothing(fabric):
         fabric.run(host, "ip link del eth0.5")
 
 
+def test_mka_goes_on_past_a_dead_link_and_a_host_that_is_away(fabric):
+    links = "{'dev': 'eth0', 'mtu': 1700, 'addresses': ['169.254.16.' ~ inventory_hostname[1] ~ '/24']}"
+    dead = "{'dev': 'dead', 'mtu': 1700, 'addresses': ['169.254.6.1/24']}"
+    own = "{{ [%s] + ([%s] if inventory_hostname == 's1' else []) }}" % (links, dead)
+    fabric.run("s1", "ip link add dead type veth peer name nobody; ip link set nobody down")
+    with fabric.on({"vtep_underlay_interfaces": own}):
+        fabric.convert(FLOOD, "mka")
+        fabric.proven()
+        fabric.stays()
+        # s3 goes, and s1 has lost what it had, as by a reboot.
+        fabric.run("s3", "systemctl stop vtep-mka@eth0; ip link set eth0 down")
+        fabric.run("s1", "systemctl stop vtep-mka@eth0; ip link del ms-eth0")
+        with Clear(fabric) as clear:
+            assert fabric.go(FLOOD, "mka", "--limit", "s1")
+            waited(lambda: fabric.answers("h1", "2001:db8:ff::11"), 60)
+        assert clear.found == "0"
+        fabric.run("s3", "ip link set eth0 up")
+        assert fabric.go(FLOOD, "mka")
+        fabric.proven()
+    fabric.run("s1", "ip link del dead")
+
+
 @pytest.mark.parametrize(("mode", "words", "more"), OTHER, ids=[mode for mode, _words, _more in OTHER])
 def test_other_words_over_links_without_a_byte_to_spare(fabric, mode, words, more):
     planned, faults = mtu.plan(1500, "overlay", {"encryption": words})
