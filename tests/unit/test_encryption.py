@@ -88,7 +88,12 @@ ONE = [
     ({"ipsec_cipher": "gcm-aes-128"}, None, ["ipsec_cipher: 'gcm-aes-128' is no cipher of ESP"]),
     ({"ipsec_esp_mode": "inside"}, None, ["ipsec_esp_mode: 'inside' is unknown; known are transport, tunnel"]),
     ({"ipsec_nat_t": 7}, None, ["ipsec_nat_t: '7' is neither"]),
+    ({"ipsec_prefix": "2001"}, None, ["ipsec_prefix: '2001' is no network; write it like 2001:db8::/32"]),
     # keys
+    ({f"macsec_secret:{KEY}": None}, None, ["fabric_encryption: macsec_secret: is not a known key", "a blank after the colon"]),
+    ({KEY: None}, None, ["fabric_encryption: a word of 32 characters: is not a known key"]),
+    ({"mka_keys": [{"ckn": "01", "cak": OTHER, f"cak:{KEY}": None}]}, None, ["row 1: cak: is not a known key", "a blank after the"]),
+    ({"mka_keys": [{"ckn": f"x{KEY}", "cak": OTHER}]}, None, ["row 1: ckn: is not hexadecimal digits (the value is not shown)"]),
     ({"macsec_secret": KEY}, None, ["macsec_secret: has 32 hexadecimal digits; it takes an even number from 64 to 256"]),
     ({"macsec_secret": KEY + OTHER + "0"}, None, ["macsec_secret: has 65 hexadecimal digits"]),
     ({"macsec_secret": "x" + KEY + OTHER}, None, ["macsec_secret: is not hexadecimal digits (the value is not shown)"]),
@@ -120,6 +125,7 @@ ONE = [
 @pytest.mark.parametrize(("value", "picked", "said"), ONE)
 def test_one_fault(value, picked, said):
     (fault,) = read(value, picked)[1]
+    assert KEY not in fault
     for part in said:
         assert part in fault
 
@@ -242,6 +248,24 @@ def test_mtu_counts_encryption(words, need, how, fits):
     assert f"eth0 has MTU {need - 1}, and VNI 100 with MTU 1500 needs {need} (VXLAN over IPv6 adds 70, {how})" in fault
     (fault,) = with_mtu(1570)
     assert fault.endswith(f"write {{dev: eth0, mtu: {need}}}, or set the segment's mtu to {fits} at most")
+
+
+def test_mtu_counts_tags_of_endpoints():
+    def change(words, hosts):
+        words["fabric_segments"] = [{**words["fabric_segments"][0], "inner_vlan_tags": 2}]
+        jumbo(words, hosts)
+        hosts["s1"]["preflight_host"]["interfaces"]["eth0"]["mtu"] = mtu
+
+    for mtu, told in ((1578, 0), (1577, 1)):
+        found = about(" has MTU ", faults_of(change=change))
+        assert len(found) == told
+    assert "needs 1578 (VXLAN over IPv6 adds 70, inner VLAN tags 8); write {dev: eth0, mtu: 1578}" in found[0]
+    assert found[0].endswith("or set the segment's mtu to 1499 at most")
+    assert "inner_vlan_tags: '3' is out of range" in str(faults_of(change=lambda words, hosts: three(words)))
+
+
+def three(words):
+    words["fabric_segments"] = [{**words["fabric_segments"][0], "inner_vlan_tags": "3"}]
 
 
 def test_an_mtu_that_would_take_ipv6_off_is_not_proposed():

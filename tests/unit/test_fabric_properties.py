@@ -16,7 +16,7 @@ from ansible_collections.vtep.fabric.plugins.module_utils._model import (
     vxlan,
 )
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import compile as plan
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -31,6 +31,16 @@ SERVICE_NODES = {
 }
 REGISTRY = {"reg1": {"registry_address": ["2001:db8:81::1", "203.0.113.81"], "registry_underlay_interfaces": ["eth0"]}}
 REGISTRIES = [None, {"kind": "file"}, {"kind": "etcd"}, {"kind": "http", "urls": ["https://a/b"], "interval": 7}]
+SECRET = "5e" * 32
+ENCRYPTIONS = [
+    None,
+    {"mode": "macsec", "macsec_secret": SECRET},
+    {"mode": "macsec", "macsec_mode": "underlay", "macsec_secret": SECRET, "macsec_cipher": "gcm-aes-xpn-256"},
+    {"mode": "macsec-mka", "macsec_mode": "underlay", "mka_keys": [{"ckn": "01", "cak": SECRET[:32]}]},
+    {"mode": "ipsec"},
+    {"mode": "ipsec", "ipsec_mode": "static", "ipsec_secret": SECRET},
+    {"mode": "ipsec-opportunistic", "ipsec_prefix": "2001:db8::/32", "ipsec_group": "private-or-clear"},
+]
 DYNAMIC = ["unicast-dynamic-l2", "unicast-dynamic-nd"]
 
 
@@ -275,15 +285,22 @@ def places(data, way=()):
 
 
 @MANY
-@given(fabrics(), st.sampled_from(list(plan.VARIANTS)), junk, st.integers(0, 2**32))
-def test_a_sound_fabric_with_one_piece_of_junk(given_fabric, variant, piece, seed):
+@given(fabrics(), st.sampled_from(list(plan.VARIANTS)), st.sampled_from(ENCRYPTIONS), junk, st.integers(0, 2**32))
+def test_a_sound_fabric_with_one_piece_of_junk(given_fabric, variant, encryption, piece, seed):
     words, hosts = copy.deepcopy(given_fabric)
+    words["fabric_encryption"] = copy.deepcopy(encryption)
     nodes, registry = copy.deepcopy(SERVICE_NODES), copy.deepcopy(REGISTRY)
     for host in (*hosts.values(), *nodes.values(), *registry.values()):
         host["preflight_host"] = {"interfaces": {"eth0": {"mtu": 1600}}, "features": {"dummy": True}}
         host["preflight_host"]["interfaces"].update({f"p{s['vni']}": {"mtu": 1500} for s in words["fabric_segments"]})
         host.update(underlay_ospf_hello_interval=1, underlay_ospf_authentication={"key_id": 1, "key": "k"})
-    assert plan.read(words, hosts, variant, service_hosts=nodes, registry_hosts=registry)[1] == []
+    for number, host in enumerate(hosts.values(), 1):
+        link = {"dev": "eth0", "mtu": 2000, "addresses": [f"169.254.16.{number}/24"]}
+        host["vtep_underlay_interfaces"] = [link]
+    faults = plan.read(words, hosts, variant, service_hosts=nodes, registry_hosts=registry)[1]
+    # Not each encryption goes with each variant and family.
+    assert encryption or faults == []
+    assume(not faults)
     *way, last = random.Random(seed).choice(
         [way for way in places([words, hosts, nodes, registry]) if len(way) > (1 if way[:1] == (0,) else 2)]
     )

@@ -158,3 +158,20 @@ def test_refused_by_name(words, told):
     assert len(found) == len(told)
     for fault, begin in zip(found, told):
         assert fault.startswith(f"fabric: fabric_encryption: {begin}")
+
+
+@pytest.mark.parametrize("port", [500, 4500])
+def test_vxlan_stays_off_the_ports_of_ike(port):
+    for mode in ("ike", "opportunistic"):
+        (fault,) = read({"ipsec_mode": mode}, dstport=port)[1]
+        assert fault.startswith(f"fabric: fabric_segments: VNI 100: dstport: {port} is a port of IKE")
+    assert read({"ipsec_mode": "static", "ipsec_secret": SECRET}, dstport=port)[1] == []
+
+
+def test_a_prefix_beside_a_vtep_of_the_other_family():
+    fabric, hosts, *_others = words_of("lab")
+    fabric["fabric_segments"] = [{**one, "mtu": 1400} for one in fabric["fabric_segments"]]
+    fabric["fabric_encryption"] = {"mode": "ipsec-opportunistic", "ipsec_prefix": "2001:db8::/32"}
+    hosts["s2"] = {**hosts["s2"], "vtep_address": "203.0.113.2"}
+    (fault,) = plan.read({**fabric, "fabric_underlay_family": 6}, hosts, VARIANT)[1]
+    assert fault.startswith("s2: vtep_address: 203.0.113.2 is IPv4, and the underlay is IPv6")

@@ -210,6 +210,36 @@ def test_what_does_not_work_is_refused(encryption, change, mode, told):
     assert not any(SECRET in fault or CAK in fault for fault in found)
 
 
+@pytest.mark.parametrize("mode", ["inside", "underlay"])
+def test_faults_of_a_host_are_told_beside_macsec(mode):
+    """Who cannot be read is no peer of the others, and they are told as usual."""
+
+    def faulty(words, hosts):
+        del hosts["s2"]["vtep_address"]
+        hosts["s3"]["vtep_router_id"] = "x"
+
+    found = faults_of("unicast-static-flood", {"macsec_mode": mode}, faulty)
+    assert len(found) == 2 and found[0].startswith("s2: vtep_address: is missing"), found
+    assert found[1].startswith("s3: vtep_router_id: 'x' is not an IP address")
+
+
+def test_links_have_addresses_of_their_own():
+    def same(words, hosts):
+        for host in hosts.values():
+            host["vtep_underlay_interfaces"] = [{"dev": "eth0", "mtu": 1700, "addresses": ["169.254.1.1/24"]}]
+
+    told = "vtep_underlay_interfaces row 1: addresses: 169.254.1.1 is also that of eth0 of s1; give each link of a host"
+    found = faults_of("unicast-static-nd", {"macsec_mode": "underlay"}, same)
+    assert len(found) == 2 and all(f"{host}: {told}" in fault for host, fault in zip(("s2", "s3"), found)), found
+
+    def nobody(words, hosts):
+        for host, text in zip(hosts.values(), ("224.0.0.5/24", "127.0.0.1/8", "0.0.0.0/0")):
+            host["vtep_underlay_interfaces"] = [{"dev": "eth0", "mtu": 1700, "addresses": [text]}]
+
+    found = faults_of("unicast-static-nd", {"macsec_mode": "underlay"}, nobody)
+    assert len(found) == 3 and all("is not an address of one host; take a unicast one" in one for one in found), found
+
+
 def test_what_a_kernel_lacks_counts_where_it_is_used():
     for change, cipher in ((before_xpn, "gcm-aes-256"), (lacking, "gcm-aes-xpn-256")):
         found = faults_of(

@@ -101,8 +101,10 @@ def compiled(how, variant="unicast-static-flood", mtu=1400):
     fabric, hosts, _service_hosts, _registry_hosts = words_of("lab")
     fabric["fabric_segments"] = [{**one, "mtu": mtu} for one in fabric["fabric_segments"]]
     if how.get("macsec_mode") == "underlay":
-        interfaces = [{"dev": "eth0", "addresses": ["169.254.16.1/24"]}]
-        hosts = {name: {**words, "vtep_underlay_interfaces": interfaces} for name, words in hosts.items()}
+        hosts = {
+            name: {**words, "vtep_underlay_interfaces": [{"dev": "eth0", "addresses": [f"169.254.16.{number}/24"]}]}
+            for number, (name, words) in enumerate(hosts.items(), 1)
+        }
     found, faults = compiler.read({**fabric, "fabric_encryption": how}, hosts, variant)
     assert faults == []
     plans = {host: compiler.compile_host(found, variant, host) for host in hosts}

@@ -83,7 +83,7 @@ def read(value, picked, faults, strict=False):
         reason = "is not a mapping (the value is not shown); write it like {mode: macsec}"
         faults.add("fabric", "fabric_encryption", value.reason if isinstance(value, reading.Unreadable) else reason)
         return None
-    words = reading.Words(faults, "fabric", "fabric_encryption: ", value)
+    words = reading.Words(faults, "fabric", "fabric_encryption: ", value, secret=True)
     given = words.get("mode", reading.choice(*MODES), NONE)
     mode = mode or given
     ipsec_mode = words.get("ipsec_mode", reading.choice(*IPSEC_MODES), Encryption.ipsec_mode)
@@ -124,7 +124,14 @@ def cipher(known, layer):
 
 def prefix(value):
     """A network in the usual notation, whose host bits are zero."""
-    return str(ipaddress.ip_network(reading.text(value)))
+    found = reading.text(value)
+    try:
+        network = ipaddress.ip_network(found, strict=False)
+    except ValueError:
+        raise ValueError(f"{reading.shown(found)} is no network; write it like 2001:db8::/32") from None
+    if ipaddress.ip_interface(found).ip != network.network_address:
+        raise ValueError(f"{found} has host bits set; write {network}")
+    return str(network)
 
 
 def check_read(words, mode):
@@ -159,7 +166,7 @@ def mka_keys(words):
         if not isinstance(row, dict):
             words.fault(f"{key} row {number}", "is not a mapping (the value is not shown); write {ckn: ..., cak: ...}")
             continue
-        inner = reading.Words(words.faults, words.where, f"{words.prefix}{key} row {number}: ", row)
+        inner = reading.Words(words.faults, words.where, f"{words.prefix}{key} row {number}: ", row, secret=True)
         ckn = inner.get("ckn", lambda value: digits(value, CKN), required="name the key")
         cak = inner.get("cak", lambda value: digits(value, CAKS, secret=True), required="give the key")
         if not inner.finish():
@@ -179,8 +186,9 @@ def digits(value, lengths, secret=False):
     if not isinstance(value, str):
         raise ValueError("is not text (the value is not shown); put it in quotes")
     found = value.strip().lower()
-    if not re.fullmatch("[0-9a-f]*", found) or (not secret and len(found) > 2 * reading.LONGEST):
-        shown = "the value is not shown" if secret else reading.shown(value)
+    if not re.fullmatch("[0-9a-f]*", found):
+        # A mistyped CAK may stand where the CKN belongs.
+        shown = "the value is not shown" if secret or len(found) > reading.LONGEST_SECRET else reading.shown(value)
         raise ValueError(f"is not hexadecimal digits ({shown})")
     if len(found) % 2 or len(found) // 2 not in lengths:
         first, last = min(lengths), max(lengths)

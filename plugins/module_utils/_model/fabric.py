@@ -36,10 +36,9 @@ class Fabric:
     lists_endpoints: bool  # whether there is a list of endpoints, empty or not
     encryption: encryption.Encryption | None  # None where it is faulty
 
-    @property
-    def stack(self):
-        """What lies between an endpoint's packet and the underlay's links."""
-        return overhead.Stack(self.family, self.encryption)
+    def stack(self, segment):
+        """What lies between an endpoint's packet and the underlay's links. VLAN tags of the links are beyond their MTU."""
+        return overhead.Stack(self.family, self.encryption, inner_vlan_tags=segment.inner_vlan_tags)
 
     def local(self, node):
         """The address that a VTEP sends from and is reached at; of a service node, its own."""
@@ -49,8 +48,8 @@ class Fabric:
         return [segment for segment in self.segments if vtep.host in segment.vteps]
 
     def peers(self, segment, vtep):
-        """The other VTEPs of a segment. Never the VTEP itself: it would send its own frames to itself for ever."""
-        return [self.vteps[host] for host in segment.vteps if host != vtep.host]
+        """The other VTEPs of a segment that are sound. Never the VTEP itself: it would send its own frames to itself for ever."""
+        return [self.vteps[host] for host in segment.vteps if host != vtep.host and host in self.vteps]
 
     @cached_property
     def by_vni(self):
@@ -97,6 +96,7 @@ def read(words, hosts, service_hosts, registry_hosts, faults):
     registry_nodes = read_registry_nodes(registry_hosts, hosts, service_hosts, faults)
     nodes = {**sound, **service_nodes, **registry_nodes}
     check_addresses(nodes, faults)
+    check_link_addresses(nodes, faults)
     service_addresses = read_service_addresses(words, nodes, faults)
     family = underlay_family(words, sound, faults)
     endpoints = endpoint.read(words.get("fabric_endpoints"), hosts, vnis, faults)
@@ -161,6 +161,22 @@ def check_addresses(nodes, faults):
         if other is not one and not set(one.addresses.values()) & set(other.addresses.values()):
             message = f"{one.router_id} is also that of {other.host}; give each host its own"
             faults.add(one.host, one.word("router_id"), message)
+
+
+def check_link_addresses(nodes, faults):
+    """OSPFv2 knows an interface by its address (RFC 2328, section 9)."""
+    seen = {}
+    for one in nodes.values():
+        for number, link in enumerate(one.underlay, 1):
+            for text in link.addresses or ():
+                address = text.split("/")[0]
+                host, dev = seen.setdefault(address, (one.host, link.dev))
+                if (host, dev) != (one.host, link.dev):
+                    key = f"{one.word('underlay_interfaces')} row {number}: addresses"
+                    message = (
+                        f"{address} is also that of {dev} of {host}; give each link of a host an address of its own"
+                    )
+                    faults.add(one.host, key, message)
 
 
 def read_service_addresses(words, nodes, faults):
@@ -314,16 +330,8 @@ def lower_devices(one):
 
 def check_mtu(fabric, one, segments, faults):
     """A full-size frame of the segments must fit into the underlay, whose routers do not fragment it (RFC 7348, 4.3)."""
-    largest = max(segments, key=lambda segment: segment.mtu, default=None)
-    for link in one.underlay if fabric.encryption else ():
-        has = link.mtu or known_mtu(one, link.dev)
-        if has is not None and largest and has < overhead.needed(fabric.stack, largest.mtu):
-            faults.add(one.host, one.word("underlay_interfaces"), too_small(fabric, link.dev, has, largest, segments))
-        # The underlay routes all of a host's addresses, whichever of them VXLAN is between.
-        elif has is not None and has < (least := overhead.least(replace(fabric.stack, family=max(one.addresses)))):
-            how = fabric.encryption.words or "no encryption"
-            message = f"{link.dev} has MTU {has}, and IPv{max(one.addresses)} on it needs {least} with {how}"
-            faults.add(one.host, one.word("underlay_interfaces"), f"{message}; write {{dev: {link.dev}, mtu: {least}}}")
+    if fabric.encryption:
+        check_links(fabric, one, segments, faults)
     mtus = {segment.vni: segment.mtu for segment in fabric.segments}
     for port in one.ports:
         has, need = known_mtu(one, port.dev), mtus.get(port.vni)
@@ -336,13 +344,33 @@ def check_mtu(fabric, one, segments, faults):
             )
 
 
+def check_links(fabric, one, segments, faults):
+    def need(segment):
+        return overhead.needed(fabric.stack(segment), segment.mtu)
+
+    largest = max(segments, key=need, default=None)
+    # The underlay routes all of a host's addresses, whichever of them VXLAN is between.
+    least = overhead.least(overhead.Stack(max(one.addresses), fabric.encryption))
+    for link in one.underlay:
+        has = link.mtu or known_mtu(one, link.dev)
+        if has is not None and largest and has < need(largest):
+            faults.add(one.host, one.word("underlay_interfaces"), too_small(fabric, link.dev, has, largest, segments))
+        elif has is not None and has < least:
+            how = fabric.encryption.words or "no encryption"
+            message = f"{link.dev} has MTU {has}, and IPv{max(one.addresses)} on it needs {least} with {how}"
+            faults.add(one.host, one.word("underlay_interfaces"), f"{message}; write {{dev: {link.dev}, mtu: {least}}}")
+
+
 def too_small(fabric, dev, has, largest, segments):
-    need, vxlan = overhead.needed(fabric.stack, largest.mtu), overhead.VXLAN[fabric.family]
+    stack, tags = fabric.stack(largest), 4 * largest.inner_vlan_tags
+    need, vxlan = overhead.needed(stack, largest.mtu), overhead.VXLAN[fabric.family]
     adds = f"VXLAN over IPv{fabric.family} adds {vxlan}"
+    if tags:
+        adds += f", inner VLAN tags {tags}"
     if fabric.encryption.words:
-        adds += f", {fabric.encryption.words} {need - largest.mtu - vxlan} more"
+        adds += f", {fabric.encryption.words} {need - largest.mtu - vxlan - tags} more"
     fixes = [f"write {{dev: {dev}, mtu: {need}}}"] if need <= overhead.MAX else []
-    fits = overhead.largest(fabric.stack, has)
+    fits = overhead.largest(stack, has)
     if fits >= (overhead.IPV6_MIN if any(ipv6_in(fabric, segment) for segment in segments) else overhead.IPV4_MIN):
         fixes.append(f"set the segment's mtu to {fits} at most")
     return f"{dev} has MTU {has}, and VNI {largest.vni} with MTU {largest.mtu} needs {need} ({adds}); " + ", or ".join(

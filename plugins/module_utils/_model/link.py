@@ -221,7 +221,9 @@ def _sci(attribute, value):
     """A secure channel identifier (IEEE 802.1AE, 7.1.2): a MAC address and a port, as `ip macsec` writes it."""
     text = str(value).strip().lower()
     if not re.fullmatch(r"[0-9a-f]{16}", text) or text == "0" * 16:
-        raise ValueError(f"{value!r} is not an SCI; write 16 hexadecimal digits, MAC address and port, in quotes")
+        raise ValueError(
+            f"{values.quoted(value)} is not an SCI; write 16 hexadecimal digits, MAC address and port, in quotes"
+        )
     return text
 
 

@@ -7,6 +7,7 @@ What kinds of hosts have in common; the words of each begin with the kind's name
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import socket
 from dataclasses import dataclass
 
@@ -145,4 +146,12 @@ def link_addresses(value):
         raise ValueError(
             f"{reading.shown(value)} is not a list of addresses with prefix lengths, such as [169.254.1.1/24]"
         )
-    return tuple(values.interface(reading.text(one)) for one in value)
+    return tuple(link_address(reading.text(one)) for one in value)
+
+
+def link_address(text):
+    found = values.interface(text)
+    ip = ipaddress.ip_interface(found).ip
+    if ip.is_unspecified or ip.is_multicast or ip.is_loopback:
+        raise ValueError(f"{found!r} is not an address of one host; take a unicast one, such as 169.254.1.1/24")
+    return found

@@ -21,6 +21,7 @@ IPV4_MIN = 68  # RFC 791, section 3.2
 MAX = 65535  # what an IPv4 packet can be (RFC 791, section 3.1), and the most that Linux sets on most devices
 VXLAN = {family: header + 8 + 8 + 14 for family, header in IP.items()}  # 50 and 70 (RFC 7348, section 5)
 MACSEC = 32  # what Linux keeps below a MACsec device's MTU whether it sends SCIs or not (drivers/net/macsec.c)
+MOST_TAGS = 2  # IEEE 802.1ad: a customer's and a service tag
 BLOCK = 16  # the largest block of any cipher here
 
 PACKET, WIRE, RESERVE = "packet", "wire", "reserve"

@@ -10,6 +10,8 @@ from . import values
 
 LONGEST = 200  # no word of the inventory is longer; what is gets cut before it is quoted in a fault
 
+LONGEST_SECRET = 31  # what is longer may be a key, of which the shortest has 32 hexadecimal digits
+
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
 _short.maxlevel = 2
@@ -36,7 +38,9 @@ class Unreadable:
 class Words:
     """A mapping that a user wrote. A key is told as faulty when it is read, an unknown one by `finish`."""
 
-    def __init__(self, faults, where, prefix, mapping):
+    def __init__(self, faults, where, prefix, mapping, secret=False):
+        """secret: values are not to be told, nor what a missing blank after a colon has made a key of."""
+        self.secret = secret
         self.faults = faults
         self.where = where
         self.prefix = prefix
@@ -70,7 +74,13 @@ class Words:
         """True when this mapping has no fault."""
         for key in self.mapping:
             if key not in self.known:
-                self.fault(str(key)[:LONGEST], f"is not a known key; known are {', '.join(self.known)}")
+                told, hint = str(key)[:LONGEST], ""
+                if self.secret and ":" in told:
+                    told, hint = told[: told.index(":")], "; write a blank after the colon"
+                self.fault(
+                    values.shown(told) if self.secret and len(told) > LONGEST_SECRET else told,
+                    f"is not a known key; known are {', '.join(self.known)}{hint}",
+                )
         return len(self.faults.found) == self.before
 
 
@@ -100,7 +110,7 @@ def sequence(faults, where, key, value):
 def text(value):
     """A string that is not empty; a whole number is taken as its digits."""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise ValueError(f"{shown(value)} is not text")
+        raise ValueError(f"{shown(value)} is not text; write one word, in quotes")
     found = str(value).strip()[:LONGEST]
     if not found:
         raise ValueError("is empty; give it a value or leave it out")
@@ -150,7 +160,7 @@ def truth(value):
         return value
     found = text(value).lower()
     if found not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
-        raise ValueError(f"{found!r} is neither true nor false")
+        raise ValueError(f"{found!r} is neither true nor false; write one of them")
     return found in ("true", "yes", "on", "1")
 
 

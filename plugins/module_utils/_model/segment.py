@@ -6,7 +6,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from . import reading, values
+from . import overhead, reading, values
 
 MAIN = 254  # the routing table that a host looks into by itself (linux/rtnetlink.h: RT_TABLE_MAIN)
 
@@ -29,6 +29,7 @@ class Segment:
     vni: int
     name: str | None
     mtu: int
+    inner_vlan_tags: int  # of endpoints' frames, which the MTU does not count
     multicast_group: str | None
     vteps: tuple  # names of the hosts that have it, in the inventory's order
     restricted: bool
@@ -60,6 +61,7 @@ def read(value, hosts, faults):
             vni=vni,
             name=words.get("name", label),
             mtu=words.get("mtu", reading.whole(68, 65535), 1500),
+            inner_vlan_tags=words.get("inner_vlan_tags", reading.whole(0, overhead.MOST_TAGS), 0),
             multicast_group=words.get("multicast_group", reading.multicast_group),
             vteps=words.get("vteps", lambda value: subset(value, hosts), tuple(hosts)),
             restricted=words.get("restricted", reading.truth, False),

@@ -20,6 +20,7 @@ AGENT_PROTOCOL = 119  # of neighbours that vtep-agent writes; they come and go w
 ZERO_MAC = "00:00:00:00:00:00"  # the FDB's default entry: where BUM frames go
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_KEY = re.compile(r"\s*(0x)?[0-9a-fA-F]{32,}\s*")
 _DEV = re.compile(r"[^\s/:]{1,15}")
 
 
@@ -48,7 +49,7 @@ def address(value, family=None):
     try:
         ip = ipaddress.ip_address(str(value).strip())
     except ValueError:
-        raise ValueError(f"{value!r} is not an IP address (write it without a prefix length)") from None
+        raise ValueError(f"{quoted(value)} is not an IP address (write it without a prefix length)") from None
     if getattr(ip, "scope_id", None):
         raise ValueError(f"{value!r} has a scope; write the address without %{ip.scope_id}")
     if family and ip.version != family:
@@ -61,7 +62,9 @@ def interface(value):
     try:
         return str(ipaddress.ip_interface(str(value).strip()))
     except ValueError:
-        raise ValueError(f"{value!r} is not an address with a prefix length; write it like 2001:db8::1/64") from None
+        raise ValueError(
+            f"{quoted(value)} is not an address with a prefix length; write it like 2001:db8::1/64"
+        ) from None
 
 
 def family(text):
@@ -96,9 +99,9 @@ def integer(value, low, high):
             raise ValueError
         number = int(str(value).strip(), 0)
     except ValueError:
-        raise ValueError(f"{value!r} is not a whole number; it must be {low} to {high}") from None
+        raise ValueError(f"{quoted(value)} is not a whole number; it must be {low} to {high}") from None
     if not low <= number <= high:
-        raise ValueError(f"{value!r} is out of range; it must be {low} to {high}")
+        raise ValueError(f"{quoted(value)} is out of range; it must be {low} to {high}")
     return number
 
 
@@ -113,6 +116,11 @@ def dev(value):
     if not _DEV.fullmatch(text) or text in (".", ".."):
         raise ValueError(f"{value!r} is not a device name; 1 to 15 characters without blanks, '/' or ':'")
     return text
+
+
+def quoted(value):
+    """A value as a fault quotes it. Digits as long as a key may be one, in the wrong place."""
+    return shown(str(value)) if _KEY.fullmatch(str(value)) else repr(value)
 
 
 def shown(word):

@@ -172,7 +172,8 @@ def state_row(src, dst, spi, key, auth_key, pairs, sel, told):
             told.append(
                 f"sel: it is of IPv{selector.family} and the addresses are of IPv{family}; only mode tunnel mixes families"
             )
-    algorithm = ALGORITHMS[shape.algorithm] if shape else None
+    named = dict(pairs).get("algorithm")
+    algorithm = ALGORITHMS.get(named) or BY_KERNEL.get(named)
     secret = secret_auth = b""
     if algorithm:
         secret = _named("key", lambda text: _key(text, algorithm.keys, algorithm.name), key, told)
@@ -303,11 +304,14 @@ def _encap(pairs):
     given = dict(pairs)
     if given.get("type", ESPINUDP) != ESPINUDP:
         raise ValueError(f"type: {shown(str(given['type']))} is not known; it is {ESPINUDP} (RFC 3948)")
-    return tuple(_port(given.get(name, 4500)) for name in ("sport", "dport"))
+    return tuple(_port(name, given.get(name, 4500)) for name in ("sport", "dport"))
 
 
-def _port(value):
-    return values.integer(value, 1, 65535)
+def _port(name, value):
+    try:
+        return values.integer(value, 1, 65535)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _flags(given):
@@ -352,10 +356,7 @@ def _selector(pairs):
         elif name == "proto":
             made[name] = _proto(value)
         elif name in ("sport", "dport"):
-            try:
-                made[name] = _port(value)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
+            made[name] = _port(name, value)
         else:
             raise ValueError(f"{shown(str(name))} is none of src, dst, proto, sport, dport")
     if family and made.setdefault("family", family) != family:

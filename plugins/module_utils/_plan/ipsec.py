@@ -12,6 +12,7 @@ from .._model import ciphers
 
 # After whatever strongSwan and Libreswan write: theirs begin at a few thousand and end below 2^22.
 BLOCK_PRIORITY = 1 << 31
+IKE_PORTS = (500, 4500)
 
 
 def check(fabric, faults):
@@ -21,12 +22,13 @@ def check(fabric, faults):
         return
     where = "fabric_encryption: "
     if how.ipsec_prefix and how.ipsec_mode == "opportunistic":
-        addresses = {host: fabric.local(vtep) for host, vtep in fabric.vteps.items()}
+        addresses = {host: vtep.addresses.get(fabric.family) for host, vtep in fabric.vteps.items()}
         outside = [f"{host} has {one}" for host, one in addresses.items() if one and not within(one, how.ipsec_prefix)]
         if outside:
             message = f"{how.ipsec_prefix} does not hold all VTEPs: {', '.join(outside[:3])}; take a network that does, or leave it out"
             faults.add("fabric", f"{where}ipsec_prefix", message)
     if how.ipsec_mode != "static":
+        check_ports(fabric, faults)
         if how.ipsec_esp_mode == "tunnel":
             message = (
                 f"tunnel does not go with ipsec_mode {how.ipsec_mode}, which finds its peers by packets of VXLAN; take transport, "
@@ -50,6 +52,16 @@ def check(fabric, faults):
             "take ipsec_mode ike"
         )
         faults.add("fabric", "fabric_segments: dstport", message)
+
+
+def check_ports(fabric, faults):
+    for each in fabric.segments:
+        if each.dstport in IKE_PORTS:
+            message = (
+                f"{each.dstport} is a port of IKE (RFC 7296, section 2), whose daemon ipsec_mode {fabric.encryption.ipsec_mode} runs; "
+                "take another one, such as 4789"
+            )
+            faults.add("fabric", f"fabric_segments: VNI {each.vni}: dstport", message)
 
 
 def section(fabric, vtep, vxlans):

@@ -87,7 +87,7 @@ def check_node(fabric, node, hosts, faults):
         if not any("." in text for text in one.addresses or ()):
             message = (
                 f"{one.dev} has no IPv4 address that can go with OSPFv2 to {secured.device(one.dev)}; write "
-                f"{{dev: {one.dev}, addresses: [169.254.1.1/24]}}, with an address of a network of its own on each host"
+                f"{{dev: {one.dev}, addresses: [169.254.1.1/24]}}, with another address of the link's network on each host"
             )
             faults.add(node.host, node.word("underlay_interfaces"), message)
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 from .._model import encryption, overhead, reading
 
 WORDS = ("family", "encryption", "vlan_tags", "vlan_tags_counted", "inner_vlan_tags", "carries_ipv6")
-MOST_TAGS = 2  # IEEE 802.1ad: a customer's and a service tag
 
 
 def plan(mtu, known, words):
@@ -19,9 +18,9 @@ def plan(mtu, known, words):
     stack = overhead.Stack(
         family=inner.get("family", lambda value: int(reading.choice("4", "6")(value)), 6),
         encryption=encryption_of(inner),
-        vlan_tags=inner.get("vlan_tags", reading.whole(0, MOST_TAGS), 0),
+        vlan_tags=inner.get("vlan_tags", reading.whole(0, overhead.MOST_TAGS), 0),
         vlan_tags_counted=inner.get("vlan_tags_counted", reading.truth, False),
-        inner_vlan_tags=inner.get("inner_vlan_tags", reading.whole(0, MOST_TAGS), 0),
+        inner_vlan_tags=inner.get("inner_vlan_tags", reading.whole(0, overhead.MOST_TAGS), 0),
     )
     if stack.vlan_tags_counted and stack.vlan_tags == 0:
         inner.fault("vlan_tags_counted", "is true, and there are no vlan_tags to count; say how many, or leave it out")
