@@ -503,14 +503,15 @@ def test_mka_goes_on_past_a_dead_link_and_a_host_that_is_away(fabric):
         fabric.convert(FLOOD, "mka")
         fabric.proven()
         fabric.stays()
-        # s3 goes, and s1 has lost what it had, as by a reboot.
+        # s3 goes, and s1 has lost what it had, as by a reboot. On its other link there is nobody, as if it were s3's.
         fabric.run("s3", "systemctl stop vtep-mka@eth0; ip link set eth0 down")
-        fabric.run("s1", "systemctl stop vtep-mka@eth0; ip link del ms-eth0")
+        fabric.run("s1", "systemctl stop vtep-mka@eth0; ip link del ms-eth0; ip link set nobody up")
         with Clear(fabric) as clear:
-            assert fabric.go(FLOOD, "mka", "--limit", "s1")
+            assert fabric.go(FLOOD, "mka", "--limit", "s1,s2")
             waited(lambda: fabric.answers("h1", "2001:db8:ff::11"), 60)
         assert clear.found == "0"
         fabric.run("s3", "ip link set eth0 up")
+        fabric.run("s1", "ip link set nobody down")
         assert fabric.go(FLOOD, "mka")
         fabric.proven()
     fabric.run("s1", "ip link del dead")

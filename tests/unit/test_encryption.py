@@ -251,21 +251,19 @@ def test_mtu_counts_encryption(words, need, how, fits):
 
 
 def test_mtu_counts_tags_of_endpoints():
-    def change(words, hosts):
-        words["fabric_segments"] = [{**words["fabric_segments"][0], "inner_vlan_tags": 2}]
-        jumbo(words, hosts)
-        hosts["s1"]["preflight_host"]["interfaces"]["eth0"]["mtu"] = mtu
+    def with_tags(tags, mtu):
+        def change(words, hosts):
+            words["fabric_segments"] = [{**words["fabric_segments"][0], "inner_vlan_tags": tags}]
+            jumbo(words, hosts)
+            hosts["s1"]["preflight_host"]["interfaces"]["eth0"]["mtu"] = mtu
 
-    for mtu, told in ((1578, 0), (1577, 1)):
-        found = about(" has MTU ", faults_of(change=change))
-        assert len(found) == told
-    assert "needs 1578 (VXLAN over IPv6 adds 70, inner VLAN tags 8); write {dev: eth0, mtu: 1578}" in found[0]
-    assert found[0].endswith("or set the segment's mtu to 1499 at most")
-    assert "inner_vlan_tags: '3' is out of range" in str(faults_of(change=lambda words, hosts: three(words)))
+        return faults_of(change=change)
 
-
-def three(words):
-    words["fabric_segments"] = [{**words["fabric_segments"][0], "inner_vlan_tags": "3"}]
+    assert with_tags(2, 1578) == []
+    (fault,) = with_tags(2, 1577)
+    assert "needs 1578 (VXLAN over IPv6 adds 70, inner VLAN tags 8); write {dev: eth0, mtu: 1578}" in fault
+    assert fault.endswith("or set the segment's mtu to 1499 at most")
+    assert "inner_vlan_tags: 3 is out of range; it must be 0 to 2" in with_tags(3, 1600)[0]
 
 
 def test_an_mtu_that_would_take_ipv6_off_is_not_proposed():

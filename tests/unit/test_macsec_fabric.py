@@ -86,7 +86,8 @@ def test_underlay_runs_on_macsec_and_on_nothing_else():
         assert [one["name"] for one in found["underlay"][protocol]["interfaces"]] == ["lo", "ms-eth0"]
         assert [one["name"] for one in found["underlay"]["leaving"][protocol]] == ["eth0"]
     assert found["underlay"]["carriers"] == [{"name": "ms-eth0", "addresses": ["169.254.16.1/24"], "up": True}]
-    assert {one["name"]: one.get("addresses") for one in found["underlay"]["links"]}["eth0"] == []
+    assert found["underlay"]["vacated"] == [{"name": "eth0", "addresses": []}]
+    assert found["underlay"]["links"][1] == {"name": "eth0", "mtu": 1700, "up": True}
     assert found["macsec"]["devices"][0]["mtu"] == 1700 - 32
     assert found["macsec"]["vxlan_ports"] == [4789]
     assert found["overlay"]["vxlans"][0]["master"] == "br100"

@@ -73,7 +73,7 @@ def _try_all():
     rtnl = Rtnl(words=False)
     found = {kind: _unloaded(kind) or _has_kind(rtnl, kind) for kind in KINDS}
     found["bridge_vlan_filtering"] = found["bridge"] and _has_vlan_filtering(rtnl)
-    found["macsec_xpn"] = found["macsec"] and found["bridge"] and _has_xpn(rtnl)
+    found["macsec_xpn"] = found["macsec"] and (_has_xpn(rtnl) if found["bridge"] else None)
     found["lwtunnel"] = has_lwtunnel(rtnl)
     found["nftables"] = all(map(_has_nftables, (NFPROTO_INET, NFPROTO_ARP)))
     found["xfrm"] = _has_xfrm()

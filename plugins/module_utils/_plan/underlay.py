@@ -32,6 +32,8 @@ def compile_node(node, others, carrier=None, former=()):
             given(name=carrier(one.dev), addresses=None if one.addresses is None else list(one.addresses), up=True)
             for one in node.underlay
         ]
+        # Below there are none any more, once the devices above have them.
+        plan["vacated"] = [{"name": one.dev, "addresses": []} for one in node.underlay if one.addresses is not None]
         plan["leaving"] = leaving(node, bare)
     elif any(secured.device(one.dev) in former for one in node.underlay):
         plan["leaving"] = leaving(node, secured.device, former)
@@ -75,7 +77,7 @@ def loopback(node):
 
 def link(one, below):
     """below: its addresses are on another device."""
-    addresses = None if one.addresses is None else [] if below else list(one.addresses)
+    addresses = None if one.addresses is None or below else list(one.addresses)
     return given(name=one.dev, mtu=one.mtu, addresses=addresses, up=True)
 
 
