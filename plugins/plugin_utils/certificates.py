@@ -1,35 +1,45 @@
 # Copyright (c) 2026, the vtep.fabric maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with a certificate, found by a TLS handshake of the host with itself, in memory."""
+"""What is wrong with a certificate: what it tells of itself, all of it, and then a TLS handshake of the host with itself, in memory."""
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
 import re
 import ssl
 import tempfile
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
 # What OpenSSL says of a certificate (<openssl/x509_vfy.h>), and what mends it; others are told as they are.
 NOT_YET, EXPIRED, PURPOSE, ADDRESS = 9, 10, 26, 64
 BEGIN = "-----BEGIN CERTIFICATE-----"
+# RFC 5280, section 4.2.1.12
+USAGES = {"serverAuth": "1.3.6.1.5.5.7.3.1", "clientAuth": "1.3.6.1.5.5.7.3.2"}
 
 
 def faults(texts, address, root=False):
     """Every fault, each beginning with the word that it is of. texts: {"ca", "cert", "key"} in PEM, as both ends of a connection to
-    the address have them. root: ca is one certificate that signed itself, and cert one that it has signed.
+    the address have them. root: ca is one certificate that signed itself, and cert one that it has signed, as IKE has them.
     """
+    kinds = {"ca": "CERTIFICATE", "cert": "CERTIFICATE", "key": "PRIVATE KEY"}
+    blocks = {name: _blocks(texts[name], kind) for name, kind in kinds.items()}
     found = [
         f"{name}: has no {kind} in PEM; write the text of the file, from BEGIN to END"
-        for name, kind in (("ca", "CERTIFICATE"), ("cert", "CERTIFICATE"), ("key", "PRIVATE KEY"))
-        if not _has(str(texts[name]), kind)
+        for name, kind in kinds.items()
+        if not blocks[name]
     ]
     if root:
         found += [
-            f"{name}: has {str(texts[name]).count(BEGIN)} certificates, of which strongSwan would read the first; give one, the "
+            f"{name}: has {blocks[name].count(BEGIN)} certificates, of which strongSwan would read the first; give one, the "
             f"{'root' if name == 'ca' else 'one that the root has signed'}"
             for name in ("ca", "cert")
-            if str(texts[name]).count(BEGIN) > 1
+            if blocks[name].count(BEGIN) > 1
         ]
     if found:
         return found
@@ -40,33 +50,125 @@ def faults(texts, address, root=False):
             context.verify_flags &= ~ssl.VERIFY_X509_PARTIAL_CHAIN  # which newer versions of Python set by themselves
         else:
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # etcd believes an intermediate CA without its root
-        found = found or _loaded(context, texts)
-    return found or _shaken(client, server, address, root)
+        loaded = _loaded(context, blocks)
+    return loaded + _told(blocks, address, root) or _shaken(client, server, address, root)
 
 
-def _has(text, kind):
-    return re.search(f"-----BEGIN ([A-Z]+ )?{kind}-----", text)
+def kind(text):
+    """What key a certificate in PEM has: RSA, ECDSA, or another word; empty where it cannot be read."""
+    chain = _certificates(text)
+    return _kind(chain[0].public_key()) if chain else ""
 
 
-def _loaded(context, texts):
+def _kind(key):
+    names = {rsa.RSAPublicKey: "RSA", ec.EllipticCurvePublicKey: "ECDSA"}
+    found = next((name for one, name in names.items() if isinstance(key, one)), None)
+    return found or type(key).__name__.strip("_").removesuffix("PublicKey")
+
+
+def _blocks(text, kind):
+    """What is between BEGIN and END, without what people write around it."""
+    block = rf"-----BEGIN (?:[A-Z]+ )?{kind}-----.*?-----END (?:[A-Z]+ )?{kind}-----"
+    return "".join(f"{one}\n" for one in re.findall(block, str(text), re.DOTALL))
+
+
+def _certificates(text):
+    """Those that can be read; whether all are understood, the handshake tells."""
+    found = []
+    for one in re.findall(f"{BEGIN}.*?-----END CERTIFICATE-----", str(text), re.DOTALL):
+        try:
+            found.append(x509.load_pem_x509_certificate(one.encode()))
+        except ValueError:
+            return []
+    return found
+
+
+def _told(blocks, address, root):
+    chains = {name: _certificates(blocks[name]) for name in ("ca", "cert")}
+    found = [fault for name, chain in chains.items() for one in chain for fault in _dated(name, one)]
+    for one in chains["ca"]:
+        basic = _extension(one, x509.BasicConstraints)
+        if basic and not basic.ca and one not in chains["cert"]:
+            found.append(
+                f"ca: {_name(one)} is no CA (basicConstraints); give the certificate of the one that signed cert"
+            )
+    for one in chains["cert"][:1]:
+        names = _extension(one, x509.SubjectAlternativeName)
+        has = names.get_values_for_type(x509.IPAddress) if names else []
+        if ipaddress.ip_address(address) not in has:
+            told = f"is for {', '.join(map(str, has))}" if has else "is for no IP address"
+            found.append(f"cert: {told}; it needs the subject alternative name IP:{address}")
+        usage = _extension(one, x509.ExtendedKeyUsage)
+        lacks = [name for name, oid in USAGES.items() if usage and oid not in {each.dotted_string for each in usage}]
+        if lacks:
+            found.append(f"cert: lacks {' and '.join(lacks)}; it needs the extended key usages {' and '.join(USAGES)}")
+        if root and _kind(one.public_key()) not in ("RSA", "ECDSA"):
+            found.append(f"cert: its key is {_kind(one.public_key())}; take one with RSA or ECDSA")
+    return found
+
+
+def _dated(name, one):
+    now = datetime.datetime.now(datetime.timezone.utc)
+    begins, ends = _date(one, "not_valid_before"), _date(one, "not_valid_after")
+    if ends < now:
+        yield f"{name}: {_name(one)} has expired, on {ends:%Y-%m-%d %H:%M} UTC; take one that is valid"
+    if begins > now:
+        yield (
+            f"{name}: {_name(one)} is not valid before {begins:%Y-%m-%d %H:%M} UTC; take one that is valid, or set the controller's clock"
+        )
+
+
+def _date(one, word):
+    # cryptography before 42 has them without a time zone.
+    found = getattr(one, f"{word}_utc", None) or getattr(one, word)
+    return found if found.tzinfo else found.replace(tzinfo=datetime.timezone.utc)
+
+
+def _name(one):
+    return one.subject.rfc4514_string()[:80] or "it"
+
+
+def _extension(one, kind):
     try:
-        context.load_verify_locations(cadata=str(texts["ca"]))
-    except (ssl.SSLError, ValueError) as error:
-        return [f"ca: is not understood ({_reason(error)}); write certificates in PEM"]
+        return one.extensions.get_extension_for_class(kind).value
+    except (x509.ExtensionNotFound, ValueError):
+        return None
+
+
+def _loaded(context, blocks):
+    found = []
+    try:
+        context.load_verify_locations(cadata=blocks["ca"])
+    except (ssl.SSLError, ValueError, TypeError) as error:
+        found.append(f"ca: is not understood ({_reason(error)}); write certificates in PEM")
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("cert", "key")]
         for file in files:
             file.touch(0o600)
-            file.write_text(str(texts[file.name]), encoding="utf-8")
+            file.write_text(blocks[file.name], encoding="utf-8")
         try:
             context.load_cert_chain(*files, password="")  # which keeps it from asking the terminal
         except (ssl.SSLError, ValueError) as error:
-            if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
-                return ["key: is not the key of cert; give the two that belong together"]
-            return [
-                f"cert, key: are not understood ({_reason(error)}); write both in PEM, the key without a passphrase"
-            ]
-    return []
+            if _mismatch(error, blocks):
+                found.append("key: is not the key of cert; give the two that belong together")
+            else:
+                found.append(
+                    f"cert, key: are not understood ({_reason(error)}); write both in PEM, the key without a passphrase"
+                )
+    return found
+
+
+def _mismatch(error, blocks):
+    if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
+        return True
+    try:  # of keys of two kinds it is said otherwise
+        key = load_pem_private_key(blocks["key"].encode(), None).public_key()
+    except (ValueError, TypeError):
+        return False
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return any(
+        key.public_bytes(*form) != one.public_key().public_bytes(*form) for one in _certificates(blocks["cert"])[:1]
+    )
 
 
 def _shaken(client, server, address, root):

@@ -20,13 +20,14 @@ class Makes:
 
     def __init__(self, directory):
         self.directory = directory
+        self.kind = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
 
     def text(self, name):
         return (self.directory / name).read_text()
 
     def make(self, name, signer=None, extensions=(), ended=False):
         place = str(self.directory / name)
-        openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", f"{place}.key")
+        openssl("genpkey", *self.kind, "-out", f"{place}.key")
         added = (word for one in extensions for word in ("-addext", one))
         openssl("req", "-new", "-key", f"{place}.key", "-subj", f"/CN={name}", "-out", f"{place}.csr", *added)
         ca = str(self.directory / (signer or name))
@@ -83,11 +84,14 @@ def test_strongswan_takes_no_chain(made):
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"ended": True}, "cert: is refused as a server's (certificate has expired); take one that is valid"),
-        ({"address": "2001:db8:253::2"}, f"it needs the subject alternative name IP:{ADDRESS}"),
-        ({"address": "DNS:reg1"}, f"it needs the subject alternative name IP:{ADDRESS}"),
-        ({"usage": "clientAuth"}, "cert: is refused as a server's"),
-        ({"usage": "serverAuth"}, "cert: is refused as a client's"),
+        ({"ended": True}, "cert: CN=member has expired, on 20"),
+        (
+            {"address": "2001:db8:253::2"},
+            f"cert: is for 2001:db8:253::2; it needs the subject alternative name IP:{ADDRESS}",
+        ),
+        ({"address": "DNS:reg1"}, f"cert: is for no IP address; it needs the subject alternative name IP:{ADDRESS}"),
+        ({"usage": "clientAuth"}, "cert: lacks serverAuth; it needs the extended key usages serverAuth and clientAuth"),
+        ({"usage": "serverAuth"}, "cert: lacks clientAuth; it needs"),
     ],
 )
 def test_what_others_would_refuse(made, more, says):
@@ -99,7 +103,53 @@ def test_an_expired_ca(tmp_path):
     made = Makes(tmp_path)
     made.make("ca", extensions=CA, ended=True)
     (fault,) = faults(made.member(), ADDRESS)
-    assert "expired" in fault
+    assert fault.startswith("ca: CN=ca has expired, on 20")
+
+
+def test_all_at_once(made):
+    made.make("stranger", ended=True)
+    texts = made.member(address="192.0.2.9", usage="emailProtection", ended=True)
+    found = faults({**texts, "ca": "# Prüf-CA\n" + made.text("stranger"), "key": made.text("stranger.key")}, ADDRESS)
+    assert [fault.split(";")[0] for fault in found] == [
+        "key: is not the key of cert",
+        *(
+            f"{name}: CN={who} has expired, on {when}"
+            for name, who, when in zip(("ca", "cert"), ("stranger", "member"), dates(found))
+        ),
+        "cert: is for 192.0.2.9",
+        "cert: lacks serverAuth and clientAuth",
+    ]
+
+
+def dates(found):
+    return [fault.split(" on ")[1].split(";")[0] for fault in found if "expired" in fault]
+
+
+def test_what_is_written_around_it_does_not_count(made):
+    texts = made.member()
+    assert faults({name: f"Größe: 1\n{text}\nEnde\n" for name, text in texts.items()}, ADDRESS) == []
+
+
+def test_a_ca_that_is_none(made):
+    made.member("leaf")
+    texts = made.member("another", "leaf")
+    (fault,) = faults(texts, ADDRESS)
+    assert fault.startswith("ca: CN=leaf is no CA")
+
+
+def test_keys_of_another_kind(made):
+    texts = made.member()
+    assert certificates.kind(texts["cert"]) == "ECDSA"
+    assert certificates.kind("x") == ""
+    made.kind = ("-algorithm", "ED25519")
+    texts = made.member("edwards")
+    assert faults(texts, ADDRESS) == []
+    assert faults(texts, ADDRESS, root=True) == ["cert: its key is Ed25519; take one with RSA or ECDSA"]
+    made.kind = ("-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048")
+    assert certificates.kind(made.member("rivest")["cert"]) == "RSA"
+    assert faults(made.texts("rivest", key="edwards"), ADDRESS) == [
+        "key: is not the key of cert; give the two that belong together"
+    ]
 
 
 def test_one_that_is_not_valid_yet_is_mended_like_one_that_is_no_more():

@@ -253,7 +253,7 @@ def test_mtu_counts_encryption(words, need, how, fits):
 def test_mtu_counts_tags_of_endpoints():
     def with_tags(tags, mtu):
         def change(words, hosts):
-            words["fabric_segments"] = [{**words["fabric_segments"][0], "inner_vlan_tags": tags}]
+            words["fabric_segments"][0]["inner_vlan_tags"] = tags
             jumbo(words, hosts)
             hosts["s1"]["preflight_host"]["interfaces"]["eth0"]["mtu"] = mtu
 

@@ -38,23 +38,34 @@ CASES = {
        for value, said in ((43200, None), (43201, f"s1: {word}: 43201 is not a whole number from 60 to 43200"))},
     "authentication": ("Validation of arguments failed:\nvalue of ipsec_authentication must be one of: certificate, secret, got: psk",
                        {"ipsec_authentication": "psk"}),
-    "no secret": ("fabric_encryption: ipsec_secret: is missing", {"ipsec_authentication": "secret"}),
-    "secret of Libreswan": ("ipsec_authentication: secret does not go with ipsec_mode opportunistic", {**SHARED, "mode": "opportunistic"}),
+    "no secret": ("s1: fabric_encryption: ipsec_secret: is missing", {"ipsec_authentication": "secret"}),
+    "secret of Libreswan": ("s1: ipsec_authentication: secret does not go with ipsec_mode opportunistic", {**SHARED, "mode": "opportunistic"}),
     "no number": ("Validation of arguments failed:\nargument 'ipsec_rekey' is of type str and we were unable to convert to int",
                   {**SHARED, "ipsec_rekey": "1h"}),
     "all at once": ("s1: ipsec_rekey: 0 is not a whole number from 60 to 86400\ns1: ipsec_dpd_delay: 0 is not",
                     {**SHARED, "ipsec_rekey": 0, "ipsec_dpd_delay": 0}),
-    "two of three": ("ipsec_ca, ipsec_cert, ipsec_key: only some of them are given", {"ipsec_ca": "a", "ipsec_key": "b"}),
-    "days": ("ipsec_certificate_days, ipsec_renew_days: 30 and 30 do not fit", {"ipsec_certificate_days": 30}),
-    "days of the CA": ("ipsec_certificate_days, ipsec_renew_days: 6971 and 30 do not fit", {"ipsec_certificate_days": 6971}),
+    "two of three": ("s1: ipsec_ca, ipsec_cert, ipsec_key: only some of them are given", {"ipsec_ca": "a", "ipsec_key": "b"}),
+    "days": ("s1: ipsec_certificate_days, ipsec_renew_days: 30 and 30 do not fit", {"ipsec_certificate_days": 30}),
+    "days of the CA": ("s1: ipsec_certificate_days, ipsec_renew_days: 6971 and 30 do not fit", {"ipsec_certificate_days": 6971}),
     "rival": ("s1: ipsec_mode ike: Libreswan is installed", {**SHARED, "rival": "/bin/sh"}),
     "limit": ("s1: has no CA, and would make one that s2, s3 does not know", {"limit": True}),
     "limit, or clear": (None, {"limit": True, "mode": "opportunistic", "group": "private-or-clear"}),
+    "limit, or clear, where another has a CA": (
+        "s1: has no CA, and would make one that s2, s3 does not know",
+        {"limit": True, "mode": "opportunistic", "group": "private-or-clear",
+         "ipsec_ca_files": "{{ ca_of_s3 if item | default('') == 's3' else '/nonexistent' }}"},
+    ),
     "limit of Libreswan": ("s1: has no CA, and would make one that s2, s3 does not know", {"limit": True, "mode": "opportunistic"}),
     "CA elsewhere": ("s1: s2, which is first in group vteps, has no CA", {"limit": True, "ipsec_first": "s2"}),
     "own": (None, {"given": "good"}),
     "NAT": (None, {**SHARED, "nat_t": True}),
-    "expired": ("s1: ipsec_cert: is refused", {"given": "ended"}),
+    "all of all kinds at once": (
+        "s1: fabric_encryption: ipsec_secret: is missing; with ipsec_authentication secret all VTEPs share one, 32 characters or more, random "
+        "ones (openssl rand -hex 32)\ns1: ipsec_certificate_days, ipsec_renew_days: 1 and 30 do not fit; a certificate has to last longer than "
+        "what it is renewed before, and both together at most 7000 days, since that of the CA lasts 7300\ns1: ipsec_rekey: 0 is not a whole",
+        {"ipsec_authentication": "secret", "ipsec_certificate_days": 1, "ipsec_rekey": 0},
+    ),
+    "expired": ("s1: ipsec_cert: CN=ended has expired, on 2", {"given": "ended"}),
     "another CA": ("s1: ipsec_cert: is refused", {"given": "other"}),
     "static limit": ("s1: s2, s3: not in this run, or failed before", {"mode": "static", "limit": True}),
 }  # fmt: skip
@@ -88,6 +99,7 @@ def certificates(place):
 
 def judge(place, limit, cases):
     out = place / "out.json"
+    (place / "certificate").touch()
     tasks = []
     for number, words in enumerate(cases.values()):
         words = dict(words)
@@ -111,7 +123,8 @@ def judge(place, limit, cases):
                     "preflight_plan": {"ipsec": plan},
                     "ipsec_plan": plan,
                     "ipsec_daemon": daemon,
-                    "ipsec_ca_files": NONE,
+                    "ipsec_ca_files": words.get("ipsec_ca_files", NONE),
+                    "ca_of_s3": str(place),
                 },
             }
         )

@@ -140,6 +140,16 @@ def test_policies_of_a_mesh():
         ({"hosts": [*HOSTS, {"name": "s5", "address": "2001:db8:5::1"}]}, "hosts row 5 (s5): epoch: missing"),
         ({"hosts": [*HOSTS, {"name": "s5", "epoch": 1}]}, "hosts row 5 (s5): address: None is not an IP address"),
         ({"hosts": [*HOSTS, {}]}, "hosts row 5: name: missing"),
+        ({"hosts": "s1"}, "hosts: it is not a list; write"),
+        ({"hosts": [*HOSTS, "s5"]}, "hosts row 5: 's5' is not a mapping; write"),
+        ({"secret": [SECRET]}, "secret: it is not text (the value is not shown)"),
+        ({"algorithm": ["aes-gcm"]}, "algorithm and key_bits: ['aes-gcm'] with 256 is not known"),
+        ({"key_bits": [256]}, "algorithm and key_bits: 'aes-gcm' with [256] is not known"),
+        ({"host": ["s1"]}, "['s1'] is none of the hosts"),
+        ({"port": 70000}, "port: 70000 is out of range; it must be 1 to 65535"),
+        ({"replay_window": -1}, "replay_window: -1 is out of range; it must be 0 to 4096"),
+        ({"encap": "espinudp"}, "encap: 'espinudp' is not a mapping; write"),
+        ({"ciper": "x"}, "ciper: is not a known word; known are algorithm, key_bits,"),
     ],
 )
 def test_a_bad_mesh_is_refused(change, fault):

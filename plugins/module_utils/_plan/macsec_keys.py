@@ -7,28 +7,16 @@ for one association and never again, so a packet number that begins at 1 is alwa
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 
 from .._model import macsec as model
 from .._model.errors import InputError
+from .._model.xfrm_keys import hkdf
 
 LABEL = b"vtep.fabric macsec"
 STEPS = ("receive", "transmit", "drop")
 SSCI = 1  # each sender has a key of its own, so every one of them can have the same (IEEE 802.1AEbw asks that they differ by key)
 SHORTEST, LONGEST = 32, 128  # bytes of the fabric's key
-
-
-def hkdf(secret, salt, info, length):
-    """HKDF-SHA256 (RFC 5869)."""
-    extracted = hmac.new(salt or bytes(32), secret, hashlib.sha256).digest()
-    block, out, count = b"", b"", 0
-    while len(out) < length:
-        count += 1
-        block = hmac.new(extracted, block + info + bytes([count]), hashlib.sha256).digest()
-        out += block
-    return out[:length]
 
 
 def fabric_key(value):
@@ -70,7 +58,7 @@ def sak(secret, sci, epoch, cipher=model.DEFAULT_CIPHER):
 
 
 def _cipher(value):
-    if value not in model.CIPHERS:
+    if str(value) not in model.CIPHERS:
         raise ValueError(f"{value!r} is unknown; known are {', '.join(model.CIPHERS)}")
     return value
 
@@ -89,7 +77,10 @@ def associations(hosts, secret, own, step, cipher=model.DEFAULT_CIPHER, rotate=F
     faults = []
     if step not in STEPS:
         faults.append(f"step: {step!r} is unknown; known are {', '.join(STEPS)}")
-    if own not in hosts:
+    if not isinstance(hosts, dict):
+        faults.append("hosts: is not a mapping; write {host: what macsec_info tells of its device}")
+        hosts = {}
+    if str(own) not in hosts:
         faults.append(f"host: {own!r} is not among {', '.join(map(str, hosts)) or 'the hosts, there are none'}")
     turns, seen = {}, {}
     for host, device in hosts.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .._model import values
 from .._model.errors import InputError
-from .._model.xfrm import ALGORITHMS, IN, OUT, TRANSPORT, TUNNEL
+from .._model.xfrm import ALGORITHMS, IN, OUT, TRANSPORT, TUNNEL, U32_MAX, WINDOW_MAX
 from .._model.xfrm_keys import SECRET_MIN, End, direction
 
 PRIORITY, BLOCK_PRIORITY = 1000, 2000  # the kernel takes the policy with the least
@@ -19,6 +19,7 @@ KEY_BITS = {
     "chacha20-poly1305": {256: 36},
     **{f"aes-cbc-sha{bits}": {128: 16, 256: 32} for bits in (256, 384, 512)},
 }  # bytes
+WORDS = ("algorithm", "key_bits", "mode", "port", "reqid", "encap", "esn", "replay_window", "block")
 
 
 def mesh(
@@ -34,24 +35,39 @@ def mesh(
     esn=True,
     replay_window=1024,
     block=True,
+    **unknown,
 ):
     """{states, policies} in the words of the module xfrm, for `host`, a name among `hosts`. Raises InputError."""
-    faults = []
-    if len(str(secret)) < SECRET_MIN:
-        faults.append(f"secret: it has {len(str(secret))} characters; it must have {SECRET_MIN} or more, random ones")
-    if key_bits not in KEY_BITS.get(algorithm, ()):
+    faults = [f"{name}: is not a known word; known are {', '.join(WORDS)}" for name in sorted(unknown)]
+    if not isinstance(secret, str):
+        faults.append("secret: it is not text (the value is not shown); put it in quotes")
+    elif len(secret) < SECRET_MIN:
+        faults.append(f"secret: it has {len(secret)} characters; it must have {SECRET_MIN} or more, random ones")
+    if not isinstance(key_bits, int) or key_bits not in KEY_BITS.get(str(algorithm), ()):
         known = ", ".join(f"{name} with {' or '.join(map(str, lengths))}" for name, lengths in KEY_BITS.items())
         faults.append(f"algorithm and key_bits: {algorithm!r} with {key_bits!r} is not known; known are {known}")
     if mode not in (TRANSPORT, TUNNEL):
         faults.append(f"mode: {mode!r} is neither transport nor tunnel")
+    numbers = {}
+    for name, value, low, high in (
+        ("port", port, 1, 65535),
+        ("reqid", reqid, 1, U32_MAX),
+        ("replay_window", replay_window, 0, WINDOW_MAX),
+    ):
+        try:
+            numbers[name] = values.integer(value, low, high)
+        except ValueError as error:
+            faults.append(f"{name}: {error}")
+    if encap is not None and not isinstance(encap, dict):
+        faults.append(f"encap: {encap!r} is not a mapping; write {{type: espinudp, sport: 4500, dport: 4500}}")
     ends = _ends(hosts, faults)
-    mine = ends.get(host)
+    mine = ends.get(str(host))
     if mine is None:
         faults.append(f"{host!r} is none of the hosts")
     if faults:
         raise InputError(faults)
-    made = _Mesh(mine, secret, algorithm, key_bits, mode, port, reqid)
-    made.window = replay_window
+    made = _Mesh(mine, secret, algorithm, key_bits, mode, numbers["port"], numbers["reqid"])
+    made.window = numbers["replay_window"]
     made.shared = {"esn": esn, **({"encap": dict(encap)} if encap else {})}
     for end in ends.values():
         if end is not mine:
@@ -64,7 +80,15 @@ def mesh(
 
 def _ends(hosts, faults):
     ends, at = {}, {}
+    if not isinstance(hosts, (list, tuple)):
+        faults.append("hosts: it is not a list; write [{name: ..., address: ..., epoch: ...}]")
+        hosts = ()
     for number, given in enumerate(hosts, 1):
+        if not isinstance(given, dict):
+            faults.append(
+                f"hosts row {number}: {given!r} is not a mapping; write {{name: ..., address: ..., epoch: ...}}"
+            )
+            continue
         name, epoch = (str(given.get(word) or "").strip() for word in ("name", "epoch"))
         where = f"hosts row {number}"
         if not name:
@@ -94,7 +118,7 @@ class _Mesh:
     def __init__(self, mine, secret, algorithm, key_bits, mode, port, reqid):
         self.mine, self.secret, self.algorithm, self.mode, self.port, self.reqid = (
             mine,
-            str(secret).encode(),
+            secret.encode(),
             algorithm,
             mode,
             port,
