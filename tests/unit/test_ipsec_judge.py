@@ -39,7 +39,7 @@ CASES = {
     "authentication": ("Validation of arguments failed:\nvalue of ipsec_authentication must be one of: certificate, secret, got: psk",
                        {"ipsec_authentication": "psk"}),
     "no secret": ("s1: fabric_encryption: ipsec_secret: is missing", {"ipsec_authentication": "secret"}),
-    "secret of Libreswan": ("s1: ipsec_authentication: secret does not go with ipsec_mode opportunistic", {**SHARED, "mode": "opportunistic"}),
+    "secret of Libreswan": ("s1: ipsec_authentication: secret does not go with ipsec_mode opportun", {**SHARED, "mode": "opportunistic"}),
     "no number": ("Validation of arguments failed:\nargument 'ipsec_rekey' is of type str and we were unable to convert to int",
                   {**SHARED, "ipsec_rekey": "1h"}),
     "all at once": ("s1: ipsec_rekey: 0 is not a whole number from 60 to 86400\ns1: ipsec_dpd_delay: 0 is not",
@@ -60,9 +60,10 @@ CASES = {
     "own": (None, {"given": "good"}),
     "NAT": (None, {**SHARED, "nat_t": True}),
     "all of all kinds at once": (
-        "s1: fabric_encryption: ipsec_secret: is missing; with ipsec_authentication secret all VTEPs share one, 32 characters or more, random "
-        "ones (openssl rand -hex 32)\ns1: ipsec_certificate_days, ipsec_renew_days: 1 and 30 do not fit; a certificate has to last longer than "
-        "what it is renewed before, and both together at most 7000 days, since that of the CA lasts 7300\ns1: ipsec_rekey: 0 is not a whole",
+        "s1: fabric_encryption: ipsec_secret: is missing; with ipsec_authentication secret all VTEPs share one, 32 characters or more, "
+        "random ones (openssl rand -hex 32)\ns1: ipsec_certificate_days, ipsec_renew_days: 1 and 30 do not fit; a certificate has to "
+        "last longer than what it is renewed before, and both together at most 7000 days, since that of the CA lasts 7300\n"
+        "s1: ipsec_rekey: 0 is not a whole",
         {"ipsec_authentication": "secret", "ipsec_certificate_days": 1, "ipsec_rekey": 0},
     ),
     "expired": ("s1: ipsec_cert: CN=ended has expired, on 2", {"given": "ended"}),
