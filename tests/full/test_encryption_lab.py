@@ -7,6 +7,7 @@ In a guest a play takes minutes, and all of this two hours. build/encryption-PRE
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from test_certificate_faults import CA, Makes
 
 pytestmark = [*MARKS, pytest.mark.timeout(5400)]
 
+SUITE = os.environ.get("LAB_SUITE", "trixie")
 WORDS = {
     "none": {"encryption": "none"},
     "inside": {"encryption": "macsec", "macsec_mode": "inside"},
@@ -161,6 +163,9 @@ class Encrypted(Fabric):
         self.static_uses = 0
         self.losses, self.seen = {}, set()
         self.more = {}
+
+    def command(self, program, *arguments):
+        return super().command(program, "-e", f"lab_suite={SUITE}", *arguments)
 
     def words(self, variant, mode):
         # Static keys that a host has used within a boot are never used again, so each use has a number of its own.
