@@ -180,3 +180,11 @@ def test_what_is_no_text_in_pem(made):
     (fault,) = faults({**texts, "key": locked}, ADDRESS)
     assert fault.startswith("cert, key: are not understood (") and fault.endswith("the key without a passphrase")
     assert all(text not in fault for text in texts.values())
+
+
+def test_without_cryptography_the_handshake_tells(made, monkeypatch):
+    monkeypatch.setattr(certificates, "x509", None)
+    assert faults(made.member(), ADDRESS) == []
+    (fault,) = faults(made.member(ended=True), ADDRESS)
+    assert fault.startswith("cert: is refused as a server's (certificate has expired); take one that is valid")
+    assert certificates.kind(made.text("ca")) == ""
