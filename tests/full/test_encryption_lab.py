@@ -418,6 +418,25 @@ def test_what_is_on_what_goes_anew_comes_back(fabric, variant, mode):
     fabric.stays()
 
 
+def test_roles_one_by_one_encrypt_what_they_build(fabric, tmp_path):
+    """In one run of ansible-playbook: built, taken down, and built again. Nobody calls role ipsec."""
+    fabric.play("playbooks/teardown.yml")
+    fabric.variant = fabric.mode = None
+    build = ["preflight", "underlay", "access", "unicast_static_flood"]
+    plays = [
+        {"hosts": "vteps", "gather_facts": False, "roles": [f"vtep.fabric.{role}" for role in roles]}
+        for roles in (build, ["teardown"], build)
+    ]
+    path = tmp_path / "plays.yml"
+    path.write_text(json.dumps(plays))
+    with Clear(fabric) as clear, Ping(fabric, "h1", "2001:db8:ff::13"):
+        assert fabric.play(str(path), *fabric.words(FLOOD, "ike"))
+    assert clear.found == "0", clear.found
+    fabric.variant, fabric.mode = FLOOD, "ike"
+    fabric.proven()
+    fabric.stays()
+
+
 @pytest.mark.parametrize("mode", ["ike", "mka"])
 def test_a_rebooted_vtep_comes_back_by_itself(fabric, mode):
     comes_back_by_itself(fabric, mode)
