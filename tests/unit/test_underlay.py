@@ -143,7 +143,7 @@ def missing(tmp_path, both):
             "underlay": {"leaving": {"names": ["ms-eth0"]}, "ospfv3": {"interfaces": []}, "ospfv2": {"interfaces": []}}
         },
         "ansible_python_interpreter": sys.executable,
-        **{f"underlay_now{n}": lan("ms-eth0") for n in (2, 3)},
+        **{f"underlay_now{n}": judged(lan("ms-eth0")) for n in (2, 3)},
         **{f"underlay_both{n}": judged(both) for n in (2, 3)},
     }
     inventory, playbook, out = tmp_path / "inventory.json", tmp_path / "play.yml", tmp_path / "out.json"
