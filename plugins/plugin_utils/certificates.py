@@ -14,8 +14,13 @@ from pathlib import Path
 
 try:
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+    UNREADABLE = (
+        ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType,
+    )  # fmt: skip
 except ImportError:  # which ansible-core needs as well. Without it the handshake alone tells.
     x509 = None
 
@@ -54,19 +59,27 @@ def faults(texts, address, root=False):
         else:
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # etcd believes an intermediate CA without its root
         loaded = _loaded(context, blocks)
-    return loaded + _told(blocks, address, root) or _shaken(client, server, address, root)
+    leaf, chain = _told(blocks, address, root)
+    found = loaded + leaf
+    if found:
+        return found
+    # What is in a bundle beside what is needed does no harm.
+    shaken = _shaken(client, server, address, root)
+    return chain or shaken if shaken else []
 
 
 def kind(text):
     """What key a certificate in PEM has: RSA, ECDSA, or another word; empty where it cannot be read."""
     chain = _certificates(text)
-    return _kind(chain[0].public_key()) if chain else ""
-
-
-def _kind(key):
+    if not chain:
+        return ""
+    try:
+        key = chain[0].public_key()
+    except UNREADABLE:
+        return "of an unknown kind"
     names = {rsa.RSAPublicKey: "RSA", ec.EllipticCurvePublicKey: "ECDSA"}
     found = next((name for one, name in names.items() if isinstance(key, one)), None)
-    return found or type(key).__name__.strip("_").removesuffix("PublicKey")
+    return found or type(key).__name__.strip("_").split("PublicKey")[0]
 
 
 def _blocks(text, kind):
@@ -83,21 +96,20 @@ def _certificates(text):
     for one in re.findall(f"{BEGIN}.*?-----END CERTIFICATE-----", str(text), re.DOTALL):
         try:
             found.append(x509.load_pem_x509_certificate(one.encode()))
-        except ValueError:
+        except UNREADABLE:
             return []
     return found
 
 
 def _told(blocks, address, root):
-    chains = {name: _certificates(blocks[name]) for name in ("ca", "cert")}
-    found = [fault for name, chain in chains.items() for one in chain for fault in _dated(name, one)]
-    for one in chains["ca"]:
-        basic = _extension(one, x509.BasicConstraints)
-        if basic and not basic.ca and one not in chains["cert"]:
-            found.append(
-                f"ca: {_name(one)} is no CA (basicConstraints); give the certificate of the one that signed cert"
-            )
-    for one in chains["cert"][:1]:
+    """(what is certainly wrong, what may be), as the certificates tell it."""
+    cas, chain = (_certificates(blocks[name]) for name in ("ca", "cert"))
+    told = [[*_dated("ca", one), *_no_ca(one, chain)] for one in cas]
+    faulty = [fault for faults in told for fault in faults]
+    found, perhaps = (faulty, []) if root or all(told) else ([], faulty)
+    perhaps += [fault for one in chain[1:] for fault in _dated("cert", one)]
+    for one in chain[:1]:
+        found += _dated("cert", one)
         names = _extension(one, x509.SubjectAlternativeName)
         has = names.get_values_for_type(x509.IPAddress) if names else []
         if ipaddress.ip_address(address) not in has:
@@ -107,9 +119,13 @@ def _told(blocks, address, root):
         lacks = [name for name, oid in USAGES.items() if usage and oid not in {each.dotted_string for each in usage}]
         if lacks:
             found.append(f"cert: lacks {' and '.join(lacks)}; it needs the extended key usages {' and '.join(USAGES)}")
-        if root and _kind(one.public_key()) not in ("RSA", "ECDSA"):
-            found.append(f"cert: its key is {_kind(one.public_key())}; take one with RSA or ECDSA")
-    return found
+    return found, perhaps
+
+
+def _no_ca(one, chain):
+    basic = _extension(one, x509.BasicConstraints)
+    if basic and not basic.ca and one not in chain:
+        yield f"ca: {_name(one)} is no CA (basicConstraints); give the certificate of the one that signed cert"
 
 
 def _dated(name, one):
@@ -136,7 +152,7 @@ def _name(one):
 def _extension(one, kind):
     try:
         return one.extensions.get_extension_for_class(kind).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return None
 
 
@@ -169,13 +185,11 @@ def _mismatch(error, blocks):
     if x509 is None:
         return False
     try:  # of keys of two kinds it is said otherwise
-        key = load_pem_private_key(blocks["key"].encode(), None).public_key()
-    except (ValueError, TypeError):
+        keys = [load_pem_private_key(blocks["key"].encode(), None).public_key()]
+        keys += [one.public_key() for one in _certificates(blocks["cert"])[:1]]
+    except UNREADABLE:
         return False
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return any(
-        key.public_bytes(*form) != one.public_key().public_bytes(*form) for one in _certificates(blocks["cert"])[:1]
-    )
+    return len({key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) for key in keys}) > 1
 
 
 def _shaken(client, server, address, root):

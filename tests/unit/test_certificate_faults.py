@@ -143,8 +143,8 @@ def test_keys_of_another_kind(made):
     assert certificates.kind("x") == ""
     made.kind = ("-algorithm", "ED25519")
     texts = made.member("edwards")
-    assert faults(texts, ADDRESS) == []
-    assert faults(texts, ADDRESS, root=True) == ["cert: its key is Ed25519; take one with RSA or ECDSA"]
+    assert faults(texts, ADDRESS, root=True) == []
+    assert certificates.kind(texts["cert"]) == "Ed25519"
     made.kind = ("-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048")
     assert certificates.kind(made.member("rivest")["cert"]) == "RSA"
     assert faults(made.texts("rivest", key="edwards"), ADDRESS) == [
@@ -188,3 +188,23 @@ def test_without_cryptography_the_handshake_tells(made, monkeypatch):
     (fault,) = faults(made.member(ended=True), ADDRESS)
     assert fault.startswith("cert: is refused as a server's (certificate has expired); take one that is valid")
     assert certificates.kind(made.text("ca")) == ""
+
+
+def test_what_is_not_needed_in_a_bundle_may_be_old(made):
+    made.make("former", extensions=CA, ended=True)
+    made.make("between", "ca", CA)
+    texts = made.member(signer="between")
+    bundle = {**texts, "ca": made.text("former") + made.text("ca"), "cert": texts["cert"] + made.text("between")}
+    assert faults(bundle, ADDRESS) == []
+    assert faults({**bundle, "cert": bundle["cert"] + made.text("former")}, ADDRESS) == []
+    made.make("between", "ca", CA, ended=True)
+    texts = made.member(signer="between")
+    (fault,) = faults({**texts, "ca": made.text("ca"), "cert": texts["cert"] + made.text("between")}, ADDRESS)
+    assert fault.startswith("cert: CN=between has expired")
+
+
+def test_a_key_of_a_kind_that_nobody_knows(made):
+    made.kind = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:SM2")
+    texts = made.member("chinese")
+    assert all(": " in fault for fault in faults(texts, ADDRESS))
+    assert isinstance(certificates.kind(texts["cert"]), str)

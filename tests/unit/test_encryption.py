@@ -130,6 +130,16 @@ def test_one_fault(value, picked, said):
         assert part in fault
 
 
+def test_a_key_in_the_wrong_place_is_not_quoted():
+    words = ("mode", "macsec_mode", "macsec_cipher", "macsec_send_sci", "ipsec_mode", "ipsec_cipher", "ipsec_esp_mode", "ipsec_nat_t",
+             "ipsec_group", "ipsec_prefix")  # fmt: skip
+    for word in words:
+        for value in (KEY, f" {KEY.upper()}", [KEY], {"x": KEY}, int("1" * 40), KEY * 20):
+            (fault,) = read({word: value})[1]
+            assert fault.startswith(f"fabric: fabric_encryption: {word}: ")
+            assert KEY not in fault.lower() and "1" * 32 not in fault, fault
+
+
 def test_all_at_once():
     keys = [{"ckn": "01", "cak": "short"}, {"ckn": "02", "cak": KEY[:6]}]
     words = {"mode": "x", "macsec_mode": "y", "ipsec_cipher": "z", "mka_keys": keys, "macsec_secret": 7, "other": 1}

@@ -58,6 +58,10 @@ CASES = {
     "limit of Libreswan": ("s1: has no CA, and would make one that s2, s3 does not know", {"limit": True, "mode": "opportunistic"}),
     "CA elsewhere": ("s1: s2, which is first in group vteps, has no CA", {"limit": True, "ipsec_first": "s2"}),
     "own": (None, {"given": "good"}),
+    "own of Libreswan": (None, {"given": "good", "mode": "opportunistic"}),
+    "Edwards of Libreswan": ("s1: ipsec_cert: its key is Ed25519, and Libreswan has RSA and ECDSA",
+                             {"given": "edwards", "mode": "opportunistic"}),
+    "Edwards": (None, {"given": "edwards"}),
     "NAT": (None, {**SHARED, "nat_t": True}),
     "all of all kinds at once": (
         "s1: fabric_encryption: ipsec_secret: is missing; with ipsec_authentication secret all VTEPs share one, 32 characters or more, "
@@ -68,6 +72,8 @@ CASES = {
     ),
     "expired": ("s1: ipsec_cert: CN=ended has expired, on 2", {"given": "ended"}),
     "another CA": ("s1: ipsec_cert: is refused", {"given": "other"}),
+    "another kind": ("s1: ipsec_authentication, ipsec_ca, kind of ipsec_key: s2 has something else",
+                     {"given": "good", "mode": "opportunistic", "others": "RSA"}),
     "static limit": ("s1: s2, s3: not in this run, or failed before", {"mode": "static", "limit": True}),
 }  # fmt: skip
 
@@ -95,6 +101,8 @@ def certificates(place):
         "ended": made.member("ended", address=PLAN["local"], ended=True),
         "other": {**made.member("other", "foreign", address=PLAN["local"]), "ca": made.text("ca")},
     }
+    made.kind = ("-algorithm", "ED25519")
+    texts["edwards"] = made.member("edwards", address=PLAN["local"])
     return {name: {f"ipsec_{word}": text for word, text in found.items()} for name, found in texts.items()}
 
 
@@ -108,6 +116,18 @@ def judge(place, limit, cases):
         plan = {**PLAN, "mode": mode, "nat_t": words.pop("nat_t", False), "group": words.pop("group", None)}
         for word in ("limit", "given"):
             words.pop(word, None)
+        # What another host of the run would have kept by now.
+        other = (
+            [
+                {
+                    "set_fact": {"ipsec_creed": ["certificate", "", words.pop("others")]},
+                    "delegate_to": "s2",
+                    "delegate_facts": True,
+                }
+            ]
+            if "others" in words
+            else []
+        )
         # Of all VTEPs alike, so the role takes it from the variables of the first one.
         encryption = words.pop("fabric_encryption", {})
         daemon = {"rival": {"name": "Libreswan", "file": rival, "packages": "libreswan"}, "name": "strongSwan"}
@@ -115,6 +135,7 @@ def judge(place, limit, cases):
             {
                 "block": [
                     {"set_fact": {"fabric_encryption": encryption}},
+                    *other,
                     {"include_role": {"name": "vtep.fabric.ipsec", "tasks_from": "judge"}},
                 ],
                 "rescue": [{"set_fact": {f"said{number}": "{{ ansible_failed_result.msg }}"}}],

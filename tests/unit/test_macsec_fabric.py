@@ -233,6 +233,13 @@ def test_links_have_addresses_of_their_own():
     found = faults_of("unicast-static-nd", {"macsec_mode": "underlay"}, same)
     assert len(found) == 2 and all(f"{host}: {told}" in fault for host, fault in zip(("s2", "s3"), found)), found
 
+    def pairs(words, hosts):
+        same(words, hosts)
+        for host in hosts.values():
+            host["vtep_underlay_interfaces"][0]["network"] = "point-to-point"
+
+    assert faults_of("unicast-static-nd", {"macsec_mode": "underlay"}, pairs) == []
+
     def nobody(words, hosts):
         for host, text in zip(hosts.values(), ("224.0.0.5/24", "127.0.0.1/8", "0.0.0.0/0")):
             host["vtep_underlay_interfaces"] = [{"dev": "eth0", "mtu": 1700, "addresses": [text]}]

@@ -164,14 +164,18 @@ def check_addresses(nodes, faults):
 
 
 def check_link_addresses(nodes, faults):
-    """OSPFv2 knows an interface by its address (RFC 2328, section 9)."""
+    """A network of OSPFv2 is known by an address of one of its hosts (RFC 2328, section 12.4.2). Point-to-point links have none such."""
     seen = {}
     for one in nodes.values():
         for number, link in enumerate(one.underlay, 1):
+            if (link.network or one.ospf.network) == "point-to-point":
+                continue
             for text in link.addresses or ():
-                address = text.split("/")[0]
+                address, length = text.split("/")
+                if ":" in address or length == "32":
+                    continue
                 host, dev = seen.setdefault(address, (one.host, link.dev))
-                if (host, dev) != (one.host, link.dev):
+                if host != one.host:
                     key = f"{one.word('underlay_interfaces')} row {number}: addresses"
                     message = (
                         f"{address} is also that of {dev} of {host}; give each link of a host an address of its own"
@@ -348,7 +352,9 @@ def check_links(fabric, one, segments, faults):
     def need(segment):
         return overhead.needed(fabric.stack(segment), segment.mtu)
 
-    largest = max(segments, key=need, default=None)
+    # There may be thousands, which are all of a few sizes.
+    sizes = {(segment.mtu, segment.inner_vlan_tags): segment for segment in reversed(segments)}
+    largest = max(sizes.values(), key=need, default=None)
     # The underlay routes all of a host's addresses, whichever of them VXLAN is between.
     least = overhead.least(overhead.Stack(max(one.addresses), fabric.encryption))
     for link in one.underlay:

@@ -64,7 +64,7 @@ class Words:
                 raise ValueError(value.reason)
             return parse(value)
         except ValueError as error:
-            self.fault(key, str(error))
+            self.fault(key, without(value, str(error)) if self.secret else str(error))
             return None
 
     def fault(self, key, message):
@@ -88,6 +88,17 @@ def shown(value):
     """A value as a fault quotes it: on one line, and short whatever it holds."""
     found = _short.repr(value)
     return found if len(found) <= LONGEST else found[:LONGEST] + "..."
+
+
+def without(value, message):
+    """A fault without the value, where that may be or hold a key in the wrong place."""
+    text = str(value).strip()[:LONGEST]
+    if isinstance(value, (str, int, float)) and len(text) <= LONGEST_SECRET:
+        return message
+    told = f"a word of {len(str(value))} characters" if isinstance(value, (str, int, float)) else "what is there"
+    for one in (shown(value), repr(text), shown(text), text, repr(text.lower()), text.lower()):
+        message = message.replace(one, told)
+    return message
 
 
 def rows(faults, where, key, value):

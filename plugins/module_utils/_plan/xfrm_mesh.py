@@ -51,7 +51,7 @@ def mesh(
     numbers = {}
     for name, value, low, high in (
         ("port", port, 1, 65535),
-        ("reqid", reqid, 1, U32_MAX),
+        ("reqid", reqid, 0, U32_MAX),
         ("replay_window", replay_window, 0, WINDOW_MAX),
     ):
         try:
