@@ -74,9 +74,9 @@ class World:
         end = self.now + seconds
         while self.now < end:
             self.now = self.kernel.now = min(end, self.now + LATEST)
+            self.deliver()
             if end - self.now > 10 * LATEST:
                 self.now = self.kernel.now = self.now + 5 * LATEST
-            self.deliver()
             self.kernel.age()
         if self.dump and self.dump[0] < self.now - LATEST:
             self.dump = None
