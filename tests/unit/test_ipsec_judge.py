@@ -2,6 +2,7 @@
 """The words of role ipsec: what is refused, by host, word and value, before a host is touched. The check of certificates themselves is
 in test_certificate_faults.py."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -74,6 +75,7 @@ CASES = {
     "another CA": ("s1: ipsec_cert: is refused", {"given": "other"}),
     "another kind": ("s1: ipsec_authentication, ipsec_ca, kind of ipsec_key: s2 has something else",
                      {"given": "good", "mode": "opportunistic", "others": "RSA"}),
+    "the same kind": (None, {"given": "good", "mode": "opportunistic", "others": "ECDSA"}),
     "static limit": ("s1: s2, s3: not in this run, or failed before", {"mode": "static", "limit": True}),
 }  # fmt: skip
 
@@ -117,17 +119,9 @@ def judge(place, limit, cases):
         for word in ("limit", "given"):
             words.pop(word, None)
         # What another host of the run would have kept by now.
-        other = (
-            [
-                {
-                    "set_fact": {"ipsec_creed": ["certificate", "", words.pop("others")]},
-                    "delegate_to": "s2",
-                    "delegate_facts": True,
-                }
-            ]
-            if "others" in words
-            else []
-        )
+        others = words.pop("others", None)
+        creed = ["certificate", hashlib.sha256(words.get("ipsec_ca", "").strip().encode()).hexdigest(), others]
+        other = [{"set_fact": {"ipsec_creed": creed}, "delegate_to": "s2", "delegate_facts": True}] if others else []
         # Of all VTEPs alike, so the role takes it from the variables of the first one.
         encryption = words.pop("fabric_encryption", {})
         daemon = {"rival": {"name": "Libreswan", "file": rival, "packages": "libreswan"}, "name": "strongSwan"}

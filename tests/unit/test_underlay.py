@@ -166,3 +166,11 @@ def test_ospf_has_moved_when_neighbours_are_settled_of_whom_two_stay_at_2_way(tm
     late["state"] = "2-Way"
     both["neighbors"] = [row for row in both["neighbors"] if (row["interface"], row["id"]) != ("eth0", "203.0.113.1")]
     assert missing(tmp_path, both) == [["203.0.113.1"]] * 2
+
+
+def test_who_was_a_neighbour_of_ospfv2_before_addresses_moved_is_missed(tmp_path):
+    """Without an address OSPFv2 is no longer on the old device, so what it saw there before counts."""
+    both = lan("eth0")
+    assert missing(tmp_path, both) == [[], []]
+    both["neighbors"] = [row for row in both["neighbors"] if row["id"] != "203.0.113.4"]
+    assert missing(tmp_path, both) == [[], ["203.0.113.4"]]
