@@ -478,6 +478,14 @@ def test_over_an_ipv4_underlay(fabric, mode):
         fabric.stays()
 
 
+def test_from_macsec_over_ipv4_to_esp_over_ipv6(fabric):
+    """Hosts have both addresses all the time, and ESP is for the new one only."""
+    with fabric.on({"fabric_underlay_family": 4}):
+        fabric.convert(FLOOD, "underlay")
+    fabric.convert(FLOOD, "static")
+    fabric.proven()
+
+
 def test_certificates_of_ones_own(fabric, tmp_path):
     """With which strongSwan begins, so that no association of before hides that they are not believed."""
     fabric.convert(FLOOD, "static")
