@@ -104,17 +104,17 @@ def _certificates(text):
 def _told(blocks, address, root):
     """(what is certainly wrong, what may be), as the certificates tell it."""
     cas, chain = (_certificates(blocks[name]) for name in ("ca", "cert"))
-    told = [[*_dated("ca", one), *_no_ca(one, chain)] for one in cas]
-    faulty = [fault for faults in told for fault in faults]
-    found, perhaps = (faulty, []) if root or all(told) else ([], faulty)
+    of_cas = [[*_dated("ca", one), *_no_ca(one, chain)] for one in cas]
+    faulty = sum(of_cas, [])
+    found, perhaps = (faulty, []) if root or all(of_cas) else ([], faulty)
     perhaps += [fault for one in chain[1:] for fault in _dated("cert", one)]
     for one in chain[:1]:
         found += _dated("cert", one)
         names = _extension(one, x509.SubjectAlternativeName)
         has = names.get_values_for_type(x509.IPAddress) if names else []
         if ipaddress.ip_address(address) not in has:
-            told = f"is for {', '.join(map(str, has))}" if has else "is for no IP address"
-            found.append(f"cert: {told}; it needs the subject alternative name IP:{address}")
+            whose = ", ".join(map(str, has)) or "no IP address"
+            found.append(f"cert: is for {whose}; it needs the subject alternative name IP:{address}")
         usage = _extension(one, x509.ExtendedKeyUsage)
         lacks = [name for name, oid in USAGES.items() if usage and oid not in {each.dotted_string for each in usage}]
         if lacks:

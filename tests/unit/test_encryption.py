@@ -93,7 +93,7 @@ ONE = [
     ({f"macsec_secret:{KEY}": None}, None, ["fabric_encryption: macsec_secret: is not a known key", "a blank after the colon"]),
     ({KEY: None}, None, ["fabric_encryption: a word of 32 characters: is not a known key"]),
     ({"mka_keys": [{"ckn": "01", "cak": OTHER, f"cak:{KEY}": None}]}, None, ["row 1: cak: is not a known key", "a blank after the"]),
-    ({"mka_keys": [{"ckn": f"x{KEY}", "cak": OTHER}]}, None, ["row 1: ckn: is not hexadecimal digits (the value is not shown)"]),
+    ({"mka_keys": [{"ckn": f"x{KEY}", "cak": OTHER}]}, None, ["row 1: ckn: is not hexadecimal digits (a word of 33 characters)"]),
     ({"macsec_secret": KEY}, None, ["macsec_secret: has 32 hexadecimal digits; it takes an even number from 64 to 256"]),
     ({"macsec_secret": KEY + OTHER + "0"}, None, ["macsec_secret: has 65 hexadecimal digits"]),
     ({"macsec_secret": "x" + KEY + OTHER}, None, ["macsec_secret: is not hexadecimal digits (the value is not shown)"]),

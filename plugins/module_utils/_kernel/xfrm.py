@@ -232,13 +232,14 @@ def _add(sock, state):
 
 def _missing(family, algorithm, encap, errno, text):
     esp = {4: "CONFIG_INET_ESP", 6: "CONFIG_INET6_ESP"}[family]
+    cbc = "CONFIG_CRYPTO_CBC, CONFIG_CRYPTO_AES, CONFIG_CRYPTO_HMAC and CONFIG_CRYPTO_SHA"
     crypto = {
         "aes-gcm": "CONFIG_CRYPTO_GCM and CONFIG_CRYPTO_AES",
         "chacha20-poly1305": "CONFIG_CRYPTO_CHACHA20POLY1305",
-    }.get(algorithm.name)
-    if not crypto:
-        sha = 256 if algorithm.name == "aes-cbc-sha256" else 512
-        crypto = f"CONFIG_CRYPTO_CBC, CONFIG_CRYPTO_AES, CONFIG_CRYPTO_HMAC and CONFIG_CRYPTO_SHA{sha}"
+        "aes-cbc-sha256": f"{cbc}256",
+        "aes-cbc-sha384": f"{cbc}512",
+        "aes-cbc-sha512": f"{cbc}512",
+    }[algorithm.name]
     if errno == errnos.EPROTONOSUPPORT:
         return MissingError(f"kernel has no ESP for IPv{family}", esp)
     if errno in (errnos.ENOSYS, errnos.ENOENT):

@@ -187,8 +187,7 @@ def digits(value, lengths, secret=False):
         raise ValueError("is not text (the value is not shown); put it in quotes")
     found = value.strip().lower()
     if not re.fullmatch("[0-9a-f]*", found):
-        # A mistyped CAK may stand where the CKN belongs.
-        shown = "the value is not shown" if secret or len(found) > reading.LONGEST_SECRET else reading.shown(value)
+        shown = "the value is not shown" if secret else reading.shown(value)
         raise ValueError(f"is not hexadecimal digits ({shown})")
     if len(found) % 2 or len(found) // 2 not in lengths:
         first, last = min(lengths), max(lengths)
