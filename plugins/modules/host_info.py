@@ -74,8 +74,8 @@ kernel:
   sample: 6.12.48+deb13-amd64
 features:
   description: >-
-    Whether the kernel has each feature. Null where trying takes more rights than the module had, which is root with
-    CAP_SYS_ADMIN.
+    Whether the kernel has each feature. Null where asking takes more rights than the module had: root with CAP_NET_ADMIN, and with
+    CAP_SYS_ADMIN for bridges, dummy and veth devices, extended packet numbers and nftables, which are tried in a network namespace.
   returned: success
   type: dict
   contains:

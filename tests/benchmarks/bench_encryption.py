@@ -23,7 +23,15 @@ from measure import private_network
 
 KEYS = ["%064x" % number for number in (1, 2)]  # keys of a benchmark need not be secret
 MACS = ["02:00:00:00:00:01", "02:00:00:00:00:02"]
-GCM = "rfc4106(gcm(aes))"
+SALT = "00000001"  # that ESP's AEAD ciphers have at the end of the key
+# Cipher: its words in iproute2, where {} is a key of one of KEYS' digits; what authenticates CBC has that key as well.
+ESP = {
+    "aes128gcm16": ("aead rfc4106(gcm(aes)) 0x{}%s 128" % SALT, 32),
+    "aes256gcm16": ("aead rfc4106(gcm(aes)) 0x{}%s 128" % SALT, 64),
+    "chacha20poly1305": ("aead rfc7539esp(chacha20,poly1305) 0x{}%s 128" % SALT, 64),
+    "aes128-sha256": ("enc cbc(aes) 0x{0} auth-trunc hmac(sha256) 0x{0}{0} 128", 32),
+    "aes256-sha256": ("enc cbc(aes) 0x{0} auth-trunc hmac(sha256) 0x{0} 128", 64),
+}
 
 
 def sh(*lines):
@@ -53,33 +61,35 @@ def build(way):
             lines += macsec("m0", "x0", own, other, way.split()[-1])
             top = "m0"
         if way.startswith("ESP"):
-            lines += esp(own, other, way.split()[-1])
+            lines += esp(own, other, *way.split()[1:])
         lines += [f"link set {top} mtu 1500", f"addr add 192.0.2.{own + 1}/24 dev {top}"]
         subprocess.run(here, input="\n".join(lines), text=True, check=True)
 
 
 def macsec(name, lower, own, other, cipher):
     digits = 64 if cipher.endswith("256") else 32
+    sent, received = ("pn 1", "pn 1")
+    if "xpn" in cipher:  # whose associations have a salt and a short SCI each
+        sent, received = (f"xpn 1 salt {SALT * 3} ssci {number + 1}" for number in (own, other))
     return [
         f"link add link {lower} {name} address {MACS[own]} type macsec sci {own + 1:016x} cipher {cipher} encrypt on",
-        f"macsec add {name} tx sa 0 pn 1 on key 01 {KEYS[own][-digits:]}",
+        f"macsec add {name} tx sa 0 {sent} on key 01 {KEYS[own][-digits:]}",
         f"macsec add {name} rx sci {other + 1:016x} on",
-        f"macsec add {name} rx sci {other + 1:016x} sa 0 pn 1 on key 01 {KEYS[other][-digits:]}",
+        f"macsec add {name} rx sci {other + 1:016x} sa 0 {received} on key 01 {KEYS[other][-digits:]}",
         f"link set {name} up",
     ]
 
 
-def esp(own, other, cipher):
-    bits = int("".join(filter(str.isdigit, cipher.partition("gcm")[0]))[-3:])
+def esp(own, other, mode, cipher):
+    words, digits = ESP[cipher]
     lines = []
     for source, target in ((own, other), (other, own)):
         ends = f"src 2001:db8::{source + 1} dst 2001:db8::{target + 1}"
-        key = KEYS[source][-(bits // 4) :] + "00000001"
         lines += [
-            f"xfrm state add {ends} proto esp spi {256 + source} reqid 1 mode transport replay-window 64 flag esn "
-            f"aead {GCM} 0x{key} 128",
+            f"xfrm state add {ends} proto esp spi {256 + source} reqid 1 mode {mode} replay-window 64 flag esn "
+            + words.format(KEYS[source][-digits:]),
             f"xfrm policy add {ends} proto udp dport 4789 dir {'out' if source == own else 'in'} "
-            f"tmpl {ends} proto esp reqid 1 mode transport",
+            f"tmpl {ends} proto esp reqid 1 mode {mode}",
         ]
     return lines
 
@@ -88,9 +98,10 @@ WAYS = [
     "clear",
     "macsec underlay gcm-aes-128",
     "macsec underlay gcm-aes-256",
+    "macsec underlay gcm-aes-xpn-128",
     "macsec inside gcm-aes-128",
-    "ESP aes128gcm16",
-    "ESP aes256gcm16",
+    *(f"ESP transport {cipher}" for cipher in ESP),
+    "ESP tunnel aes128gcm16",
 ]
 
 
@@ -159,10 +170,10 @@ def main():
         for way in WAYS:
             found[way].append(one(way, given.seconds))
     rates, costs = ({way: statistics.median(one[n] for one in got) for way, got in found.items()} for n in (0, 1))
-    print(f"{'way':<30} {'Gbit/s':>8} {'/ clear':>8} {'CPU s/Gbit':>11} {'/ clear':>8}")
+    print(f"{'way':<32} {'Gbit/s':>8} {'/ clear':>8} {'CPU s/Gbit':>11} {'/ clear':>8}")
     for way in WAYS:
         rate, cost = rates[way], costs[way]
-        print(f"{way:<30} {rate / 1e9:8.3f} {rate / rates['clear']:8.2f} {cost:11.3f} {cost / costs['clear']:8.2f}")
+        print(f"{way:<32} {rate / 1e9:8.3f} {rate / rates['clear']:8.2f} {cost:11.3f} {cost / costs['clear']:8.2f}")
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(json.dumps({"bits_per_second": rates, "cpu_seconds_per_gigabit": costs}, indent=2) + "\n")

@@ -93,6 +93,21 @@ except ChildProcessError:
     )
 
 
+def test_root_that_may_have_no_namespaces_asks_for_most(features):
+    code = """
+import json, sys
+from ansible_collections.vtep.fabric.plugins.module_utils._kernel import probe
+json.dump(probe.features(), sys.stdout)
+"""
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-sys_admin", sys.executable, "-c", code],
+        capture_output=True,
+        check=True,
+        env=dict(os.environ, PYTHONPATH=str(COLLECTIONS)),
+    )
+    assert json.loads(done.stdout) == {**features, **dict.fromkeys(probe.TRIED)}
+
+
 def vxlan_of(linkinfo):
     """What `ip -d -j link` tells of a VXLAN device, in our words. It shows a flag that is set as true or, later, as null."""
     has = linkinfo.get("info_data", {})

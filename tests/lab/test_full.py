@@ -243,8 +243,16 @@ def test_a_name_that_is_none():
     assert "use letters and digits" in run("true", environment={"FULL_GUEST": "../x"}).stderr
 
 
-def test_module_macsec():
-    """On a kernel that has MACsec; the rest of tests/full takes hours and is no part of make test."""
-    words = ["pytest", "-q", "-p", "no:cacheprovider", "--timeout=300", "tests/full/test_macsec.py"]
-    done = run("--if-lacking", *words)
+# What takes minutes on Debian's kernel, where the rest of tests/full takes hours, and labs.
+SHORT = [
+    ["macsec", "macsec_modules"],
+    ["xfrm"],
+    ["mtu_wire_full", "verify_encryption_full", "ipsec_ask_peer"],
+]
+
+
+@pytest.mark.parametrize("names", SHORT, ids=" ".join)
+def test_on_a_full_kernel(names):
+    files = [f"tests/full/test_{name}.py" for name in names]
+    done = run("--if-lacking", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=300", *files)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -111,7 +111,7 @@ def test_a_daemon_that_is_not_asked_for_may_be_missing():
 
 
 def test_every_feature_is_probed_and_documented():
-    assert set(FEATURES) == set(probe.TRIED) | set(probe._of_files())
+    assert set(FEATURES) == {*probe.ASKED, *probe.TRIED, *probe._of_files()}
     documented = yaml.safe_load(host_info.DOCUMENTATION)["options"]["require"]["choices"]
     assert documented == WORDS
     assert set(yaml.safe_load(host_info.RETURN)["features"]["contains"]) == set(FEATURES)

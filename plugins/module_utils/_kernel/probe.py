@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel can do, found by trying in a network namespace that only a short-lived child process has.
+"""What the kernel can do, found by asking for what it refuses whatever it has, but in other words, and where there is no such thing by trying
+in a network namespace that only a short-lived child process has.
 
 A kernel with modules loads them for that, as it would for the real thing. Nothing of the host's own network is touched.
 """
@@ -18,8 +19,14 @@ from . import codec
 from .rtnl import Rtnl
 
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
-KINDS = ("bridge", "dummy", "macsec", "veth", "vlan", "vrf", "vxlan")
-TRIED = (*KINDS, "bridge_vlan_filtering", "esp4", "esp6", "lwtunnel", "macsec_xpn", "nftables", "xfrm")
+REFUSED = ("macsec", "vlan", "vrf", "vxlan")  # kinds of devices that take more than a name
+ASKED = (*REFUSED, "esp4", "esp6", "lwtunnel", "xfrm")  # takes CAP_NET_ADMIN
+MADE = ("bridge", "dummy", "veth")  # kinds that take a name alone
+TRIED = (*MADE, "bridge_vlan_filtering", "macsec_xpn", "nftables")  # takes CAP_SYS_ADMIN as well
+# Addresses that no host can have, of 4 and 16 bytes: the dummy address of RFC 7600, and one of RFC 6666's discard prefix.
+NOBODY = {
+    len(packed): packed for packed in (socket.inet_aton("192.0.0.8"), socket.inet_pton(socket.AF_INET6, "100::8"))
+}
 
 RTM_NEWLINK, RTM_GETLINK, RTM_NEWROUTE = 16, 18, 24  # <linux/rtnetlink.h>
 IFLA_IFNAME, IFLA_LINK, IFLA_LINKINFO, IFLA_INFO_KIND, IFLA_INFO_DATA = 3, 5, 18, 1, 2  # <linux/if_link.h>
@@ -28,12 +35,12 @@ MACSEC_CIPHER_ID_GCM_AES_XPN_128 = 0x0080C20001000003  # <linux/if_macsec.h>
 RTA_DST, RTA_ENCAP_TYPE, RTA_ENCAP, LWTUNNEL_ENCAP_IP = 1, 21, 22, 2  # <linux/rtnetlink.h>, <linux/lwtunnel.h>
 NFNL_BATCH_BEGIN, NFNL_BATCH_END, NFT_NEWTABLE = 0x10, 0x11, 10 << 8  # <linux/netfilter/nfnetlink.h>, nf_tables.h
 NETLINK_NETFILTER, NFPROTO_INET, NFPROTO_ARP, NFTA_TABLE_NAME = 12, 1, 3, 1
-NETLINK_XFRM, XFRM_MSG_NEWSA, XFRMA_ALG_AEAD = 6, 0x10, 18  # <linux/netlink.h>, <linux/xfrm.h>
+NETLINK_XFRM, XFRM_MSG_UPDSA, XFRMA_ALG_AEAD = 6, 0x1A, 18  # <linux/netlink.h>, <linux/xfrm.h>
 
 
 def features():
     """{feature: True, False, or None where it takes more rights than this process has}."""
-    return {**_in_child(), **_of_files()}
+    return {**_asked(), **_in_child(), **_of_files()}
 
 
 def _of_files():
@@ -45,6 +52,22 @@ def _of_files():
         "ip_mroute": (net / "ip_mr_vif").exists(),
         "ip6_mroute": (net / "ip6_mr_vif").exists(),
     }
+
+
+def _asked():
+    rtnl = Rtnl(words=False)
+    try:
+        found = {kind: _has_kind(rtnl, kind) for kind in REFUSED}
+        found["lwtunnel"] = has_lwtunnel(rtnl)
+        found["xfrm"] = _has_xfrm()
+        found["esp4"], found["esp6"] = (found["xfrm"] and _has_esp(size) for size in (4, 16))
+    except KernelError as error:
+        if error.errno != errno.EPERM:
+            raise
+        return dict.fromkeys(ASKED)
+    finally:
+        rtnl.close()
+    return found
 
 
 def _in_child():
@@ -71,13 +94,10 @@ def _in_child():
 def _try_all():
     _unshare()
     rtnl = Rtnl(words=False)
-    found = {kind: _unloaded(kind) or _has_kind(rtnl, kind) for kind in KINDS}
+    found = {kind: _unloaded(kind) or _has_kind(rtnl, kind) for kind in MADE}
     found["bridge_vlan_filtering"] = found["bridge"] and _has_vlan_filtering(rtnl)
-    found["macsec_xpn"] = found["macsec"] and (_has_xpn(rtnl) if found["bridge"] else None)
-    found["lwtunnel"] = has_lwtunnel(rtnl)
+    found["macsec_xpn"] = _has_xpn(rtnl) if found["bridge"] else None
     found["nftables"] = all(map(_has_nftables, (NFPROTO_INET, NFPROTO_ARP)))
-    found["xfrm"] = _has_xfrm()
-    found["esp4"], found["esp6"] = (found["xfrm"] and _has_esp(family) for family in (socket.AF_INET, socket.AF_INET6))
     return found
 
 
@@ -147,6 +167,8 @@ def _known(rtnl, kind, body):
     try:
         rtnl.request(kind, body, "probe", codec.NLM_F_CREATE | codec.NLM_F_EXCL)
     except KernelError as error:
+        if error.errno == errno.EPERM:
+            raise
         return error.errno != errno.EOPNOTSUPP
     return True
 
@@ -178,16 +200,23 @@ def _has_xfrm():
     return True
 
 
-def _has_esp(family):
-    """A state of ESP in transport mode with AES-GCM can be made. It goes with the namespace."""
-    packed = socket.inet_pton(family, "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1").ljust(16, b"\0")
+def _has_esp(size):
+    """A state of ESP in transport mode with AES-GCM can be made, over addresses of so many bytes. The kernel is asked for one in the place
+    of another, makes it, and then finds that there is none to replace (xfrm_add_sa)."""
+    packed = NOBODY[size].ljust(16, b"\0")
+    family = socket.AF_INET if size == 4 else socket.AF_INET6
     # struct xfrm_usersa_info: a selector of 56 bytes for all; xfrm_id; the source; limits, counters and numbers, all 0; the
     # family; transport mode and no flags, 0.
-    state = struct.pack("=56x 16s3sBB3x 16s 116x H10x", packed, b"\0\1\0", 1, socket.IPPROTO_ESP, packed, family)
+    state = struct.pack("=56x16s3sBB3x 16s 116x H10x", packed, b"\0\1\0", 1, socket.IPPROTO_ESP, packed, family)
     # struct xfrm_algo_aead: the name, the lengths of key and checksum in bits, the key, 16 bytes and 4 of salt (RFC 4106)
     algorithm = struct.pack("=64sII20x", b"rfc4106(gcm(aes))", 160, 128)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_XFRM) as sock:
-        flags = codec.NLM_F_REQUEST | codec.NLM_F_ACK | codec.NLM_F_CREATE | codec.NLM_F_EXCL
-        sock.send(codec.message(XFRM_MSG_NEWSA, flags, 1, state + codec.attribute(XFRMA_ALG_AEAD, algorithm)))
-        data = sock.recv(1 << 16)
-    return not any(codec.error(data, start, end, flags)[0] for _kind, flags, _seq, start, end in codec.messages(data))
+    xfrm = Rtnl(words=False, protocol=NETLINK_XFRM)
+    try:
+        xfrm.request(XFRM_MSG_UPDSA, state + codec.attribute(XFRMA_ALG_AEAD, algorithm), "probe")
+    except KernelError as error:
+        if error.errno == errno.EPERM:
+            raise
+        return error.errno == errno.ESRCH
+    finally:
+        xfrm.close()
+    return True

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import errno as errnos
-import json
 import os
 from itertools import chain
 
 from .._model.errors import FabricError, KernelError, MissingError
 from .._model.xfrm import ALGORITHMS, CREATE, DELETE, POLICY, REPLACE, SPI_MIN, STATE, Seen, Shape, State
 from . import codec, rtnl
-from .probe import _unshare
+from .probe import NOBODY
 from .table import NUMBERS, Tables, steady
 from .xfrm_messages import (
     CODES,
@@ -26,6 +25,7 @@ from .xfrm_messages import (
     P_SIZE,
     SA_SIZE,
     UPDPOLICY,
+    UPDSA,
     free_index,
     key_digest,
     key_hidden,
@@ -106,16 +106,40 @@ class Xfrm(Tables):
         return {policy_index(data, start) for data, start, _end in self.dump(POLICY)}
 
     def check(self, states):
-        """Raises MissingError for what the kernel lacks that these states need. Tried in a network namespace of its own."""
+        """Raises MissingError for what the kernel lacks that these states need: it makes a state whole before it looks for the one that is
+        to be replaced (xfrm_add_sa), and of those that it is asked for there is none."""
         kinds = {}
         for state in states:
             shape = state.shape
             kinds.setdefault(
                 (len(state.dst), shape.mode, shape.algorithm, len(state.key), shape.encap is not None, shape.esn), state
             )
-        for (size, _mode, algorithm, _length, encap, _esn), (errno, text) in zip(kinds, _tried(list(kinds.values()))):
+        for (size, _mode, algorithm, _length, encap, _esn), state in kinds.items():
+            nobody = NOBODY[size]
+            errno, text = self._tried(state._replace(src=nobody, dst=nobody))
             if errno:
                 raise _missing(6 if size == 16 else 4, ALGORITHMS[algorithm], encap, errno, text)
+
+    def _tried(self, state):
+        """(errno, the kernel's words) of making a state, (0, None) where the kernel can."""
+        errno, text = self._replaced(state)
+        if errno in (errnos.ENOSYS, errnos.ENOENT):
+            # An algorithm is missed before ESP is. With one that nearly all kernels have, ESP itself is.
+            plain = Shape("transport", "aes-cbc-sha256", None)
+            without = self._replaced(State(state.src, state.dst, SPI_MIN, plain, None, bytes(16), bytes(32)))
+            if without[0] == errnos.EPROTONOSUPPORT:
+                return without
+        return errno, text
+
+    def _replaced(self, state):
+        try:
+            with _rights("states of IPsec"):
+                self.socket.request(UPDSA, state_body(state), "a state of IPsec")
+        except KernelError as error:
+            if error.errno == errnos.EPERM:
+                raise
+            return (0 if error.errno == errnos.ESRCH else error.errno), error.text
+        raise FabricError(f"there was a {state!r}, with an address that no host can have, and it was replaced")
 
     def write(self, operation):
         """Carry an operation out."""
@@ -179,57 +203,6 @@ def _framed(number, kind, body):
     return head[:8], number, head[12:], body
 
 
-# What the kernel has
-
-
-def _tried(states):
-    """(errno, the kernel's words) of adding each of the states, in a network namespace that only a child process has."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if not pid:
-        try:
-            answer = _try_all(states)
-        except Exception as error:
-            answer = {"errno": getattr(error, "errno", None) or errnos.EIO, "text": f"{type(error).__name__}: {error}"}
-        os.write(writer, json.dumps(answer).encode())
-        os._exit(0)  # never back into the caller's code: it runs twice now
-    os.close(writer)
-    with open(reader, "rb") as pipe:
-        answer = json.loads(pipe.read())
-    os.waitpid(pid, 0)
-    if isinstance(answer, dict):
-        if answer["errno"] == errnos.EPERM:
-            # No namespaces for this process: the kernel says it when the states are written.
-            return [(0, None)] * len(states)
-        raise FabricError(f"asking the kernel what it has for IPsec: {answer['text']}")
-    return answer
-
-
-def _try_all(states):
-    _unshare()
-    sock = _socket()
-    return [_answer(sock, state) for state in states]
-
-
-def _answer(sock, state):
-    errno, text = _add(sock, state)
-    if errno in (errnos.ENOSYS, errnos.ENOENT):
-        # An algorithm is missed before ESP is. With one that nearly all kernels have, ESP itself is.
-        plain = Shape("transport", "aes-cbc-sha256", None)
-        without = _add(sock, State(state.src, state.dst, SPI_MIN, plain, None, bytes(16), bytes(32)))
-        if without[0] == errnos.EPROTONOSUPPORT:
-            return without
-    return errno, text
-
-
-def _add(sock, state):
-    try:
-        sock.request(NEWSA, state_body(state), "state")
-    except KernelError as error:
-        return (0 if error.errno == errnos.EEXIST else error.errno), error.text
-    return 0, None
-
-
 def _missing(family, algorithm, encap, errno, text):
     esp = {4: "CONFIG_INET_ESP", 6: "CONFIG_INET6_ESP"}[family]
     cbc = "CONFIG_CRYPTO_CBC, CONFIG_CRYPTO_AES, CONFIG_CRYPTO_HMAC and CONFIG_CRYPTO_SHA"
@@ -246,6 +219,4 @@ def _missing(family, algorithm, encap, errno, text):
         return MissingError(f"kernel has no {algorithm.kernel} for ESP, or no ESP", f"{crypto}, {esp}")
     if encap and family == 6 and errno == errnos.EINVAL:
         return MissingError("kernel has no ESP in UDP over IPv6", "Linux 5.8 with CONFIG_INET6_ESP")
-    return KernelError(
-        f"a state with {algorithm.kernel} over IPv{family}, tried in a network namespace of its own", errno, text
-    )
+    return KernelError(f"a state with {algorithm.kernel} over IPv{family}, as a try", errno, text)

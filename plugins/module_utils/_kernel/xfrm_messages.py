@@ -39,7 +39,8 @@ from .._model.xfrm import (
 )
 from . import codec
 
-NEWSA, DELSA, GETSA, NEWPOLICY, DELPOLICY, GETPOLICY, UPDPOLICY = 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x19
+NEWSA, DELSA, GETSA, NEWPOLICY, DELPOLICY, GETPOLICY = 0x10, 0x11, 0x12, 0x13, 0x14, 0x15
+UPDPOLICY, UPDSA = 0x19, 0x1A
 AUTH, CRYPT, ENCAP, TMPL, REPLAY_VAL, SRCADDR, LASTUSED, POLICY_TYPE, PAD = 1, 2, 4, 5, 10, 13, 15, 16, 27
 AEAD, AUTH_TRUNC, MARK, REPLAY_ESN, IF_ID, SA_DIR = 18, 20, 21, 23, 31, 33
 
@@ -153,7 +154,7 @@ def _attributes(state, before, after):
 
 
 def state_body(state):
-    """The body of a request that makes a state (XFRM_MSG_NEWSA)."""
+    """The body of a request that makes a state (XFRM_MSG_NEWSA), or makes one anew (XFRM_MSG_UPDSA)."""
     family = 4 if len(state.dst) == 4 else 6
     tail, before, after = _ends(state.shape, family, len(state.key))
     return b"".join(

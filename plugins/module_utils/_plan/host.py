@@ -67,7 +67,7 @@ def _features(features, words, root_told):
             yield f"kernel has no {name}: {provider}"
     unknown = [word for word in words if features[word] is None]
     if unknown and not root_told:
-        yield f"the kernel cannot be asked for {', '.join(unknown)}: that takes root with CAP_SYS_ADMIN, use become"
+        yield f"the kernel cannot be asked for {', '.join(unknown)}: that takes root with CAP_NET_ADMIN and CAP_SYS_ADMIN, use become"
 
 
 def _programs(programs, words):
