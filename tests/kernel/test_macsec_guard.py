@@ -70,6 +70,27 @@ import socket
 here = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); here.bind(("::1", 4789)); here.settimeout(1)
 here.sendto(b"x", ("::1", 4789)); print("lo", here.recv(1))
 END
+# What a service node's kernel would make copies of, in prerouting at -300.
+nft -f - <<END
+table inet copies {
+ chain eth {
+  counter
+ }
+ chain ms {
+  counter
+ }
+ chain frames {
+  type filter hook prerouting priority -300; policy accept;
+  udp dport 4789 iifname vmap { "eth0" : jump eth, "ms-eth0" : jump ms }
+ }
+}
+END
+mac=$(ip -o link show eth0 | sed 's/.* link.ether \([^ ]*\) .*/\1/')
+for address in 2001:db8:1::1 2001:db8:2::1 2001:db8:1::9 ; do
+    nsenter -t $far -n ip -6 neigh replace 2001:db8:1::9 lladdr $mac dev far-eth0
+    python3 "$3.py" $address 4789 $far >/dev/null
+done
+nft list table inet copies | awk '/chain|packets/ {print $1, $2, $3}'
 kill $far
 """
 
@@ -108,4 +129,9 @@ def test_nft_prints_what_it_was_given_and_packets_obey(rules, tmp_path):
         "2001:db8:1::1 4790 in out",
         "2001:db8:2::1 4790 in out",
         "lo b'x'",
+        "chain eth {",
+        "counter packets 1",  # what is for another host
+        "chain ms {",
+        "counter packets 1",
+        "chain frames {",
     ]

@@ -182,6 +182,22 @@ def test_vteps_as_rogues_send_to_all_but_themselves():
     assert [one["dst"] for one in second["request"]["frames"]] == ["2001:db8:1::1"] * 2 + ["fe80::1"]
 
 
+def test_a_service_node_that_replicates_gets_frames_too():
+    """Copies that it would make of them leave by MACsec, so that VTEPs take them."""
+    fabric, hosts, service_hosts, _registry_hosts = words_of("segments")
+    fabric["fabric_encryption"] = HOW["underlay"]
+    found, faults = compiler.read(fabric, hosts, "vxfld-snr", service_hosts=service_hosts)
+    assert faults == []
+    plans = {host: compiler.compile_host(found, "vxfld-snr", host) for host in [*hosts, *service_hosts]}
+    links = {name: {"eth0": ("02:00:00:00:00:09", [])} for name in plans}
+    [asked] = verify_encryption.rogue_requests(plans, links, {"stranger": "eth7"}, MARKER)
+    common = {"mac": "02:00:00:00:00:09", "dst": fabric["fabric_service_address"], "dstport": 4789, "vni": 100}
+    assert [one for one in asked["request"]["frames"] if one["dst"] == common["dst"]] == [
+        {**common, "src": None, "spoofed": False},
+        {**common, "src": "2001:db8:1::1", "spoofed": True},
+    ]
+
+
 def test_a_rogue_that_is_no_vtep():
     plans, _endpoints = compiled(HOW["esp"])
     [found] = verify_encryption.rogue_requests(plans, LINKS, {"stranger": "eth7"}, MARKER)

@@ -90,7 +90,8 @@ def compile_registry_node(fabric, variant, node):
 def links_of(fabric, variant, node):
     """The section `underlay`."""
     carrier = secured.device if fabric.encryption.macsec == "underlay" else None
-    return underlay.compile_node(node, routed(fabric, variant), carrier, macsec_fabric.former(fabric, node)[0])
+    former = macsec_fabric.former(fabric, node)[0]
+    return underlay.compile_node(node, routed(fabric, variant), carrier, former, fabric.encryption.mode != "none")
 
 
 def macsec(fabric, variant, node):

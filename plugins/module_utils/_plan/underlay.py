@@ -11,9 +11,10 @@ from .._model import secured
 LENGTH = {4: 32, 6: 128}
 
 
-def compile_node(node, others, carrier=None, former=()):
+def compile_node(node, others, carrier=None, former=(), encrypted=False):
     """others: the hosts whose loopbacks it waits for, itself among them. carrier(interface): the device on it that the underlay
-    runs on instead, if any. former: devices that the host has and that the underlay may run on until now."""
+    runs on instead, if any. former: devices that the host has and that the underlay may run on until now. encrypted: whether the fabric
+    is, by whatever, and not necessarily on this host."""
     plan = {
         "links": [loopback(node), *(link(one, below=carrier is not None) for one in node.underlay)],
         **routing(node, node.underlay, carrier or bare),
@@ -34,9 +35,9 @@ def compile_node(node, others, carrier=None, former=()):
         ]
         # Below there are none any more, once the devices above have them.
         plan["vacated"] = [{"name": one.dev, "addresses": []} for one in node.underlay if one.addresses is not None]
-        plan["leaving"] = leaving(node, bare)
+        plan["leaving"] = {**leaving(node, bare), "in_clear": False}
     elif any(secured.device(one.dev) in former for one in node.underlay):
-        plan["leaving"] = leaving(node, secured.device, former)
+        plan["leaving"] = {**leaving(node, secured.device, former), "in_clear": not encrypted}
     return plan
 
 

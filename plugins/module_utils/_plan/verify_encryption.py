@@ -101,7 +101,7 @@ def vxlans(plan):
 
 def rogue_requests(plans, interfaces, rogues, marker):
     """[{host, request}] for rogue.py: each VTEP that encrypts gets a frame from a rogue's own address, and one from a VTEP's; and one to
-    an address of the interface itself, where VXLAN devices listen as well.
+    an address of the interface itself, where VXLAN devices listen as well. A service node that replicates gets the first two.
 
     interfaces: {host: {interface: (MAC address, [address])}}; rogues: {host of the underlay: its
     interface there, of a VTEP's first one where empty}.
@@ -109,13 +109,14 @@ def rogue_requests(plans, interfaces, rogues, marker):
     made = {}
     for target, plan in sorted(plans.items()):
         rogue = next((host for host in rogues if host != target), None)
-        if rogue is None or not where(plan) or not vxlans(plan):
+        devices = vxlans(plan) or replicated(plan, plans)
+        if rogue is None or not where(plan) or not devices:
             continue
         dev = rogues[rogue] or next(iter(raw_links(plans[rogue])), None) if rogue in plans else rogues[rogue]
         mac, addresses = next(
             (interfaces.get(target, {}).get(link, (None, ())) for link in raw_links(plan)), (None, ())
         )
-        device = vxlans(plan)[0]
+        device = devices[0]
         if not dev or not mac:
             continue
         others = [one for name, one in sorted(plans.items()) if name != target and vxlans(one)]
@@ -123,13 +124,15 @@ def rogue_requests(plans, interfaces, rogues, marker):
         one = made.setdefault(rogue, {"dev": dev, "marker": rogue_marker(marker), "frames": []})
         common = {
             "mac": mac,
-            "dst": plan["local"],
+            "dst": plan["local"] if vxlans(plan) else plan["vxfld"]["settings"]["common"]["svcnode_ip"],
             "dstport": device["dstport"],
             "vni": device.get("id") or device["vnis"][0],
-            **({"inner": found} if (found := inner(plan)) else {}),
+            **({"inner": found} if vxlans(plan) and (found := inner(plan)) else {}),
         }
         for src in (None, *(other["local"] for other in spoofed)):
             one["frames"].append({**common, "src": src, "spoofed": src is not None})
+        if not vxlans(plan):
+            continue
         # The host's other addresses; an external device takes packets of the other family too.
         six = ":" in plan["local"]
         for colon in (six, not six) if device.get("external") else (six,):
@@ -138,6 +141,13 @@ def rogue_requests(plans, interfaces, rogues, marker):
                     {**common, "dst": address, "src": None if colon == six else "any", "spoofed": False}
                 )
     return [{"host": host, "request": request} for host, request in sorted(made.items())]
+
+
+def replicated(plan, plans):
+    """The VXLAN devices of VTEPs that a service node sends copies to; none of any other host."""
+    settings = plan["vxfld"]["settings"].get("vxsnd", {}) if plan.get("vxfld") else {}
+    taken = settings.get("vxlan_port")
+    return [device for one in plans.values() for device in vxlans(one) if str(device["dstport"]) == taken]
 
 
 def inner(plan):
