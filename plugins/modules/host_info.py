@@ -176,6 +176,9 @@ interfaces:
         dev:
           description: The device that it sends by, or null where the routes decide.
           type: str
+        local:
+          description: The address that it sends from, or null where the routes decide.
+          type: str
     alias:
       description: The alias, or null.
       type: str

@@ -118,6 +118,7 @@ def vxlan_of(linkinfo):
         "family": 6 if "local6" in has else 4,
         "flags": sorted(ours for theirs, ours in names.items() if has.get(theirs, False) is not False),
         "dev": has.get("link"),
+        "local": has.get("local6") or has.get("local"),
     } or None  # fmt: skip
 
 
@@ -134,6 +135,7 @@ def test_interfaces_are_what_iproute2_says():
         ip addr add 2001:db8::1/64 dev other nodad
         ip link add vxlan100 type vxlan id 100 dstport 4789 group 239.1.1.1 dev other
         ip link add vxlan7 type vxlan id 7 dstport 4790 local 2001:db8::1 udp6zerocsumrx gbp
+        ip link add vxlan8 type vxlan id 8 dstport 4792 local 192.0.2.1
         ip link add vxlan0 type vxlan external vnifilter dstport 4791
         ip -d -j addr
         {sys.executable} -c "$ASK"
@@ -160,8 +162,16 @@ def test_interfaces_are_what_iproute2_says():
         for link in theirs
     }
     assert ours["eth1"]["master"] == "br100"
-    seven = {"id": 7, "dstport": 4790, "family": 6, "flags": ["gbp", "udp_zero_csum6_rx"], "dev": None}
+    seven = {
+        "id": 7,
+        "dstport": 4790,
+        "family": 6,
+        "flags": ["gbp", "udp_zero_csum6_rx"],
+        "dev": None,
+        "local": "2001:db8::1",
+    }
     assert ours["vxlan7"]["vxlan"] == seven
+    assert ours["vxlan8"]["vxlan"]["local"] == "192.0.2.1"
     assert ours["vxlan100"]["vxlan"]["dev"] == "other"
     assert ours["vxlan0"]["vxlan"]["flags"] == ["external", "vnifilter"]
 

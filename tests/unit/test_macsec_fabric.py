@@ -145,7 +145,10 @@ def test_a_host_that_had_macsec_loses_it():
     assert [one["name"] for one in found["underlay"]["ospfv3"]["interfaces"]] == ["lo", "eth0"]
     assert "macsec" not in found
     found = compiled("unicast-static-nd", {"macsec_mode": "underlay"}, had)["s1"]
-    assert found["macsec_former"]["links"] == [{"name": "ms-eth9", **absent}] and not found["underlay"]["leaving"]["in_clear"]
+    assert (
+        found["macsec_former"]["links"] == [{"name": "ms-eth9", **absent}]
+        and not found["underlay"]["leaving"]["in_clear"]
+    )
     # What encrypts from now on may not be on this host, as on service nodes with MACsec inside.
     found = compiled("unicast-static-flood", {"macsec_mode": "inside"}, had)["s1"]
     assert found["underlay"]["leaving"]["names"] == ["ms-eth0"] and not found["underlay"]["leaving"]["in_clear"]

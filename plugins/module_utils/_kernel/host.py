@@ -66,7 +66,14 @@ RTM_GETLINK, RTM_GETADDR = 18, 22  # <linux/rtnetlink.h>
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS = 1, 3, 4, 10, 18, 20
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 # <linux/if_link.h>. The flags are those of the kernel's VXLAN_F_RCV_FLAGS: devices that differ in one share no socket.
-IFLA_VXLAN_ID, IFLA_VXLAN_LINK, IFLA_VXLAN_PORT, IFLA_VXLAN_GROUP6, IFLA_VXLAN_LOCAL6 = 1, 3, 15, 16, 17
+IFLA_VXLAN_ID, IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL, IFLA_VXLAN_PORT, IFLA_VXLAN_GROUP6, IFLA_VXLAN_LOCAL6 = (
+    1,
+    3,
+    4,
+    15,
+    16,
+    17,
+)
 VXLAN_FLAGS = {
     20: "udp_zero_csum6_rx",
     22: "remcsum_rx",
@@ -153,7 +160,8 @@ def _interfaces(rtnl):
 
 
 def _vxlan(data):
-    """What decides whether two VXLAN devices of one network namespace can be there at once, and the device below."""
+    """What decides whether two VXLAN devices of one network namespace can be there at once, the device below, and the address it sends from."""
+    local = data.get(IFLA_VXLAN_LOCAL) or data.get(IFLA_VXLAN_LOCAL6)
     return {
         "id": codec.number(data.get(IFLA_VXLAN_ID), 0),
         "dstport": int.from_bytes(data.get(IFLA_VXLAN_PORT, b""), "big"),
@@ -161,6 +169,7 @@ def _vxlan(data):
         # An attribute without a value is a flag that is set.
         "flags": sorted(name for number, name in VXLAN_FLAGS.items() if data.get(number, b"\0") in (b"", b"\1")),
         "dev": codec.number(data.get(IFLA_VXLAN_LINK)),
+        "local": local and socket.inet_ntop(socket.AF_INET if len(local) == 4 else socket.AF_INET6, local),
     }
 
 

@@ -38,7 +38,8 @@ def record(plan, guard="", isolation=True):
             call("macsec", macsec["devices"], devices=macsec["devices"])
             call("link", macsec["ports"], links=macsec["ports"])
         _tables(plan["overlay"], call)
-    return {"steps": steps}
+    # What brings ESP's daemon is not among them; a change of it is a change of what the host comes back as.
+    return {"steps": steps, **({"ipsec": ipsec["mode"]} if ipsec else {})}
 
 
 def _access(access, isolation, call):
