@@ -160,7 +160,7 @@ def _interfaces(rtnl):
 
 
 def _vxlan(data):
-    """What decides whether two VXLAN devices of one network namespace can be there at once, the device below, and the address it sends from."""
+    """What decides whether two VXLAN devices of one network namespace can be there at once, the device below and its address."""
     local = data.get(IFLA_VXLAN_LOCAL) or data.get(IFLA_VXLAN_LOCAL6)
     return {
         "id": codec.number(data.get(IFLA_VXLAN_ID), 0),

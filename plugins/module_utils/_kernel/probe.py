@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel can do, found by asking for what it refuses whatever it has, but in other words, and where there is no such thing by trying
-in a network namespace that only a short-lived child process has.
+"""What the kernel can do: asked for what it refuses anyway, but in other words where it lacks the feature, and where there is no such thing
+tried in a network namespace that only a short-lived child process has.
 
 A kernel with modules loads them for that, as it would for the real thing. Nothing of the host's own network is touched.
 """
