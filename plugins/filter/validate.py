@@ -57,7 +57,7 @@ EXAMPLES = r"""
 
 # A fault looks like this:
 # s2: vtep_underlay_interfaces: eth0 has MTU 1500, and VNI 100 with MTU 1500 needs 1570 (VXLAN over IPv6 adds 70);
-# write {dev: eth0, mtu: 1570}, or set the segment's mtu to 1430 at most
+# write {dev: eth0, mtu: 1570}, and the same MTU on all hosts of that link, or set the segment's mtu to 1430 at most
 """
 
 RETURN = r"""

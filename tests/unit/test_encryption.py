@@ -257,7 +257,9 @@ def test_mtu_counts_encryption(words, need, how, fits):
     (fault,) = with_mtu(need - 1)
     assert f"eth0 has MTU {need - 1}, and VNI 100 with MTU 1500 needs {need} (VXLAN over IPv6 adds 70, {how})" in fault
     (fault,) = with_mtu(1570)
-    assert fault.endswith(f"write {{dev: eth0, mtu: {need}}}, or set the segment's mtu to {fits} at most")
+    assert fault.endswith(
+        f"write {{dev: eth0, mtu: {need}}}, and the same MTU on all hosts of that link, or set the segment's mtu to {fits} at most"
+    )
 
 
 def test_mtu_counts_tags_of_endpoints():
@@ -271,7 +273,7 @@ def test_mtu_counts_tags_of_endpoints():
 
     assert with_tags(2, 1578) == []
     (fault,) = with_tags(2, 1577)
-    assert "needs 1578 (VXLAN over IPv6 adds 70, inner VLAN tags 8); write {dev: eth0, mtu: 1578}" in fault
+    assert "needs 1578 (VXLAN over IPv6 adds 70, inner VLAN tags 8); write {dev: eth0, mtu: 1578}, and" in fault
     assert fault.endswith("or set the segment's mtu to 1499 at most")
     assert "inner_vlan_tags: 3 is out of range; it must be 0 to 2" in with_tags(3, 1600)[0]
 
@@ -305,7 +307,8 @@ def test_the_underlay_has_to_hold_ipv6_itself(family):
     assert fault.startswith(
         "s1: vtep_underlay_interfaces: eth0 has MTU 1311, and IPv6 on it needs 1312 with MACsec underlay"
     )
-    assert fault.endswith("; write {dev: eth0, mtu: 1312}")
+    # VXLAN over IPv4 needs 1082 here and over IPv6 1102
+    assert fault.endswith("; write {dev: eth0, mtu: 1312}, and the same MTU on all hosts of that link")
 
 
 def test_a_host_without_segments_has_to_hold_ipv6_too():
@@ -318,6 +321,7 @@ def test_a_host_without_segments_has_to_hold_ipv6_too():
 
     (fault,) = about("on it needs", faults_of(change=change, mode="macsec", macsec_mode="underlay"))
     assert fault.startswith("s3: vtep_underlay_interfaces: eth0 has MTU 1300, and IPv6 on it needs 1312 with MACsec")
+    assert "; write {dev: eth0, mtu: 1602}, and" in fault  # a link that it shares with the others
 
 
 def test_more_channels_than_can_be_read_are_refused(monkeypatch):

@@ -514,6 +514,44 @@ def test_mtu_counts_only_a_hosts_own_segments():
     assert faults_of(change) == []
 
 
+def test_all_hosts_are_told_the_mtu_that_the_largest_segment_needs():
+    """Those without it too: OSPF forms no adjacency between different MTUs, and the inventory does not tell who shares a link."""
+
+    def change(words, hosts):
+        words["fabric_segments"][1]["mtu"] = 1502
+        for host in hosts.values():
+            host["preflight_host"]["interfaces"]["eth0"]["mtu"] = 1500
+
+    found = faults_of(change)
+    needs = [(1502, 1572), (1502, 1572), (1500, 1570)]
+    assert len(found) == len(needs)
+    for fault, (mtu, need) in zip(found, needs):
+        assert f"with MTU {mtu} needs {need}" in fault
+        assert "; write {dev: eth0, mtu: 1572}, and the same MTU on all hosts of that link, or set " in fault
+
+
+def test_hosts_that_end_no_tunnel_are_told_that_mtu_too():
+    """Below what IPv6 itself needs they are refused, and they may forward for others."""
+    nodes, registry = service_nodes(), registry_hosts()
+    for host in (*nodes.values(), *registry.values()):
+        host["preflight_host"]["interfaces"]["eth0"]["mtu"] = 1279
+    found = faults_of(nodes=nodes, registry=registry)
+    assert [fault.split(":")[0] for fault in found] == ["sn1", "sn2", "reg1"]
+    assert all("needs 1280 with no encryption; write {dev: eth0, mtu: 1570}, and" in fault for fault in found)
+
+
+def test_a_segment_that_fits_no_device_is_proposed_to_nobody():
+    def change(words, hosts):
+        words["fabric_segments"][1]["mtu"] = 65500
+        hosts["s1"]["preflight_host"]["interfaces"].update(eth0={"mtu": 65535}, eth2={"mtu": 65535})
+        hosts["s2"]["preflight_host"]["interfaces"].update(eth0={"mtu": 65535}, eth2={"mtu": 65535})
+        hosts["s3"]["preflight_host"]["interfaces"]["eth0"]["mtu"] = 1500
+
+    *large, small = faults_of(change)
+    assert not any("write {dev" in fault for fault in large)
+    assert "write {dev: eth0, mtu: 1570}, and" in small
+
+
 def test_without_host_facts_nothing_is_said_of_them():
     def change(words, hosts):
         words["fabric_segments"][0]["mtu"] = 10000

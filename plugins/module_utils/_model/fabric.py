@@ -40,6 +40,20 @@ class Fabric:
         """What lies between an endpoint's packet and the underlay's links. VLAN tags of the links are beyond their MTU."""
         return overhead.Stack(self.family, self.encryption, inner_vlan_tags=segment.inner_vlan_tags)
 
+    @cached_property
+    def link_mtu(self):
+        """What a link of the underlay has to hold, whichever hosts are on it: all of them forward, and OSPF forms no adjacency
+        between different MTUs (RFC 2328, section 10.6, and RFC 5340 after it). A segment that fits no device does not count."""
+        sizes = {(segment.mtu, segment.inner_vlan_tags): segment for segment in self.segments}
+        needs = [overhead.needed(self.stack(segment), segment.mtu) for segment in sizes.values()]
+        nodes = (*self.vteps.values(), *self.service_nodes.values(), *self.registry_nodes.values())
+        return max([need for need in needs if need <= overhead.MAX] + [self.least(node) for node in nodes])
+
+    def least(self, node):
+        """What a host's links have to hold whatever the segments need. The underlay routes all of a host's addresses, whichever
+        of them VXLAN is between."""
+        return overhead.least(overhead.Stack(max(node.addresses), self.encryption))
+
     def local(self, node):
         """The address that a VTEP sends from and is reached at; of a service node, its own."""
         return node.addresses[self.family]
@@ -349,14 +363,15 @@ def check_mtu(fabric, one, segments, faults):
 
 
 def check_links(fabric, one, segments, faults):
+    """Refuses what the host's own segments do not fit into. Links of a host that only leads to small ones may be smaller."""
+
     def need(segment):
         return overhead.needed(fabric.stack(segment), segment.mtu)
 
     # There may be thousands, which are all of a few sizes.
     sizes = {(segment.mtu, segment.inner_vlan_tags): segment for segment in reversed(segments)}
     largest = max(sizes.values(), key=need, default=None)
-    # The underlay routes all of a host's addresses, whichever of them VXLAN is between.
-    least = overhead.least(overhead.Stack(max(one.addresses), fabric.encryption))
+    least = fabric.least(one)
     for link in one.underlay:
         has = link.mtu or known_mtu(one, link.dev)
         if has is not None and largest and has < need(largest):
@@ -364,7 +379,12 @@ def check_links(fabric, one, segments, faults):
         elif has is not None and has < least:
             how = fabric.encryption.words or "no encryption"
             message = f"{link.dev} has MTU {has}, and IPv{max(one.addresses)} on it needs {least} with {how}"
-            faults.add(one.host, one.word("underlay_interfaces"), f"{message}; write {{dev: {link.dev}, mtu: {least}}}")
+            faults.add(one.host, one.word("underlay_interfaces"), f"{message}; {raised(fabric, link.dev)}")
+
+
+def raised(fabric, dev):
+    """Proposes the MTU that all hosts may have alike, since the inventory does not tell who shares a link."""
+    return f"write {{dev: {dev}, mtu: {fabric.link_mtu}}}, and the same MTU on all hosts of that link"
 
 
 def too_small(fabric, dev, has, largest, segments):
@@ -375,7 +395,7 @@ def too_small(fabric, dev, has, largest, segments):
         adds += f", inner VLAN tags {tags}"
     if fabric.encryption.words:
         adds += f", {fabric.encryption.words} {need - largest.mtu - vxlan - tags} more"
-    fixes = [f"write {{dev: {dev}, mtu: {need}}}"] if need <= overhead.MAX else []
+    fixes = [raised(fabric, dev)] if need <= overhead.MAX else []
     fits = overhead.largest(stack, has)
     if fits >= (overhead.IPV6_MIN if any(ipv6_in(fabric, segment) for segment in segments) else overhead.IPV4_MIN):
         fixes.append(f"set the segment's mtu to {fits} at most")
