@@ -37,6 +37,7 @@ options:
       - How the fabric encrypts. A mode, V(none), V(macsec), V(macsec-mka), V(ipsec) or V(ipsec-opportunistic), or a mapping with the
         words of C(fabric_encryption), of which C(mode), C(macsec_mode), C(macsec_send_sci), C(ipsec_cipher), C(ipsec_esp_mode)
         and C(ipsec_nat_t) matter here. Words that the mode does not read are a fault.
+      - MACsec of mode V(macsec-mka) is on the underlay's links, and C(macsec_mode) may be left out then.
     type: raw
     default: none
   vlan_tags:

@@ -81,7 +81,8 @@ def test_by_hand(stack, mtu):
 
 def encryptions():
     yield Encryption()
-    for mode, where, sci in itertools.product(("macsec", "macsec-mka"), ("inside", "underlay"), (True, False)):
+    ways = (("macsec", "inside"), ("macsec", "underlay"), ("macsec-mka", "underlay"))
+    for (mode, where), sci in itertools.product(ways, (True, False)):
         yield Encryption(mode, macsec_mode=where, macsec_send_sci=sci)
     for cipher, mode, nat_t in itertools.product(ciphers.ESP, ("transport", "tunnel"), (True, False)):
         yield esp(cipher, mode, nat_t)
@@ -228,6 +229,15 @@ def test_an_underlay_of_ipv6_has_its_own_least():
     assert mtu_plan(500, "overlay", carries_ipv6=False, encryption=how)["underlay_mtu"] == 1312
 
 
+@pytest.mark.parametrize("how", ["macsec-mka", {"mode": "macsec-mka"}, {"mode": "macsec-mka", "macsec_mode": None}])
+def test_mka_is_on_the_underlay(how):
+    """So the VXLAN device has the segment's MTU, and the SecTAG is outside the IP header."""
+    found = mtu_plan(1500, "overlay", encryption=how)
+    assert (found["underlay_mtu"], found["vxlan_mtu"]) == (1602, 1500)
+    assert found == mtu_plan(1500, "overlay", encryption={"mode": "macsec-mka", "macsec_mode": "underlay"})
+    assert [row["part"] for row in found["layers"]][-4:-1] == ["IPv6 header", "MACsec SecTAG with SCI", "MACsec ICV"]
+
+
 @MANY
 @given(stacks, st.integers(1280, 9000))
 def test_lines_tell_every_byte(stack, mtu):
@@ -293,6 +303,8 @@ REFUSED = [
      ["macsec_mode: is not read by mode ipsec; take mode macsec or macsec-mka"]),
     (1500, "underlay", {"encryption": {"mode": "macsec", "ipsec_nat_t": True}},
      ["ipsec_nat_t: is not read by mode macsec; take mode ipsec or ipsec-opportunistic"]),
+    (1500, "underlay", {"encryption": {"mode": "macsec-mka", "macsec_mode": "inside"}},
+     ["encryption: macsec_mode: inside does not go with macsec-mka, which agrees on keys on the underlay's links; take underlay"]),
     (1500, "underlay", {"encryption": {"ipsec_esp_mode": "tunnel"}}, ["ipsec_esp_mode: is not read by mode none"]),
 ]  # fmt: skip
 

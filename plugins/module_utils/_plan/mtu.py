@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .._model import encryption, overhead, reading
 
 WORDS = ("family", "encryption", "vlan_tags", "vlan_tags_counted", "inner_vlan_tags", "carries_ipv6")
@@ -42,7 +44,15 @@ def encryption_of(words):
     words.known.append("encryption")
     value = words.mapping.get("encryption")
     mode, mapping = (value, None) if isinstance(value, str) else (None, value)
-    return encryption.read(mapping, mode, words.faults, strict=True)
+    found = encryption.read(mapping, mode, words.faults, strict=True)
+    if found is None or found.mode != "macsec-mka":
+        return found
+    if (mapping or {}).get("macsec_mode") is None:
+        return replace(found, macsec_mode="underlay")  # the only one that it has
+    if found.macsec == "inside":
+        message = "inside does not go with macsec-mka, which agrees on keys on the underlay's links; take underlay"
+        words.fault("encryption: macsec_mode", message)
+    return found
 
 
 def refused_overlay(stack, overlay, underlay, carries_ipv6):
