@@ -13,8 +13,11 @@ description:
     length comes from.
   - MTUs are in bytes and what C(ip link) shows, the longest packet after the Ethernet header. The MTU of the overlay is that of
     the endpoints.
-  - The filter fails and names every fault at once when a word is unknown, when the words do not go together, and when an MTU is
-    too small or too large. An IPv6 link carries 1280 at least (RFC 8200, section 5), and Linux takes IPv6 off a smaller one.
+  - It reckons what Linux would do, also where the collection does not set that up. Tunnel mode goes with C(ipsec_mode=static) only,
+    NAT traversal not with it, MACsec inside has SCIs, and MKA is on the underlay, with C(gcm-aes-128) and SCIs; C(site.yml)
+    refuses the rest.
+  - The filter fails and names every fault at once when a word is unknown or not one of the mode's, and when an MTU is too small or
+    too large. An IPv6 link carries 1280 at least (RFC 8200, section 5), and Linux takes IPv6 off a smaller one.
 positional: _input, known
 options:
   _input:

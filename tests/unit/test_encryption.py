@@ -4,6 +4,7 @@
 import pytest
 from ansible_collections.vtep.fabric.plugins.filter import compile as compile_filter
 from ansible_collections.vtep.fabric.plugins.filter import validate as validate_filter
+from ansible_collections.vtep.fabric.plugins.filter.mtu_plan import mtu_plan
 from ansible_collections.vtep.fabric.plugins.module_utils._model import ciphers, macsec, xfrm
 from ansible_collections.vtep.fabric.plugins.module_utils._model import encryption as model
 from ansible_collections.vtep.fabric.plugins.module_utils._model.reading import Faults, Unreadable
@@ -260,6 +261,28 @@ def test_mtu_counts_encryption(words, need, how, fits):
     assert fault.endswith(
         f"write {{dev: eth0, mtu: {need}}}, and the same MTU on all hosts of that link, or set the segment's mtu to {fits} at most"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"mode": "ipsec", "ipsec_esp_mode": "tunnel"}, "ipsec_esp_mode: tunnel does not go with ipsec_mode ike"),
+        (
+            {"mode": "ipsec", "ipsec_mode": "static", "ipsec_nat_t": True},
+            "ipsec_nat_t: does not go with ipsec_mode static",
+        ),
+        ({"mode": "macsec", "macsec_send_sci": False}, "macsec_send_sci: false tells the sender"),
+        (
+            {"mode": "macsec-mka", "macsec_mode": "underlay", "macsec_cipher": "gcm-aes-256"},
+            "macsec-mka has gcm-aes-128",
+        ),
+        ({"mode": "macsec-mka", "macsec_mode": "underlay", "macsec_send_sci": False}, "macsec-mka has gcm-aes-128"),
+    ],
+)
+def test_what_the_planner_reckons_and_site_yml_refuses(words, said):
+    """As docs/mtu.md and the filter's documentation tell."""
+    assert mtu_plan(9000, "underlay", encryption=words)["overlay_mtu"] > 8000
+    assert len(about(said, faults_of(change=jumbo, **words))) == 1
 
 
 def test_mtu_counts_tags_of_endpoints():
