@@ -26,6 +26,16 @@ def added_by_esp(packet, how):
     return sum(layer.bytes for layer in overhead.esp(how, header, packet - 20))
 
 
+def test_one_byte_more_of_the_overlay_can_need_a_block_more_of_the_underlay():
+    """As docs/mtu.md tells; a block more of the underlay is always a block more of the overlay."""
+    for cipher, block in ((CBC, 16), ("aes128gcm16", 4)):
+        stack = Stack(4, esp(cipher))
+        assert {overhead.needed(stack, n + 1) - overhead.needed(stack, n) for n in range(1000, 1100)} == {0, block}
+        assert {overhead.largest(stack, n + block) - overhead.largest(stack, n) for n in range(1400, 1500)} == {block}
+    told = " ".join((Path(__file__).parents[2] / "docs/mtu.md").read_text().split())
+    assert "one byte more of the overlay can need 16 bytes more of the underlay" in told
+
+
 def test_the_seeds_figures():
     """VXLAN 50, MACsec 32, and ESP 56, 64 and 72 with AES and SHA-256 in transport mode, with NAT traversal, in tunnel mode.
 
