@@ -157,16 +157,24 @@ from ansible_collections.vtep.fabric.plugins.module_utils._plan import mtu as pl
 from ansible_collections.vtep.fabric.plugins.plugin_utils import inventory
 
 
-def mtu_plan(mtu, known, **words):
-    unknown = [
+def mtu_plan(mtu, /, *known, **words):
+    if "known" in words:
+        known = (*known, words.pop("known"))
+    wrong = [
         f"mtu_plan: {word}: is not a known word; known are {', '.join(planner.WORDS)}"
-        for word in words.keys() - planner.WORDS
+        for word in sorted(words.keys() - planner.WORDS)
     ]
+    if len(known) > 1:
+        wrong.append(
+            f"mtu_plan: known: has {len(known)} values; give underlay or overlay, and all else with its name, as in family=4"
+        )
     found, faults = planner.plan(
-        inventory.plain(mtu), inventory.plain(known), {word: inventory.plain(words.get(word)) for word in planner.WORDS}
+        inventory.plain(mtu),
+        inventory.plain(known[0]) if known else None,
+        {word: inventory.plain(words.get(word)) for word in planner.WORDS},
     )
-    if unknown or faults:
-        raise AnsibleFilterError("; ".join(sorted(unknown) + faults))
+    if wrong or faults:
+        raise AnsibleFilterError("; ".join(wrong + faults))
     return found
 
 

@@ -327,6 +327,23 @@ def test_refused(mtu, known, words, said):
     assert "; mtu_plan: " not in text  # one fault, and no other brought along
 
 
+def test_known_once_and_by_position_or_name():
+    """Anything else is told in words of the filter's own, not in Python's."""
+    assert mtu_plan(1500, known="overlay") == mtu_plan(1500, "overlay")
+    for more, words, said in (
+        ((), {}, "mtu_plan: known: is missing; write underlay or overlay"),
+        (
+            ("underlay", 4),
+            {},
+            "mtu_plan: known: has 2 values; give underlay or overlay, and all else with its name, as in family=4",
+        ),
+        (("underlay",), {"known": "overlay"}, "mtu_plan: known: has 2 values"),
+        (("underlay",), {"mtu": 9000}, "mtu_plan: mtu: is not a known word"),
+    ):
+        with pytest.raises(AnsibleFilterError, match=said):
+            mtu_plan(1500, *more, **words)
+
+
 def test_all_faults_at_once():
     text = refused("x", "y", family=9, vlan_tags=9, encryption={"mode": "z", "ipsec_cipher": "q"}, other=1)
     for word in (
