@@ -304,7 +304,7 @@ REFUSED = [
     (1500, "underlay", {"vlan_tags_counted": True}, ["vlan_tags_counted: is true, and there are no vlan_tags"]),
     (1500, "underlay", {"vlans": 1}, ["mtu_plan: vlans: is not a known word; known are family, encryption"]),
     (1500, "underlay", {"encryption": "wireguard"}, ["encryption: 'wireguard' is unknown; known are none, macsec"]),
-    (1500, "underlay", {"encryption": 7}, ["fabric_encryption: is not a mapping"]),
+    (1500, "underlay", {"encryption": 7}, ["mtu_plan: encryption: is not a mapping"]),
     (1500, "underlay", {"encryption": {"mode": "ipsec", "ipsec_cipher": "rot13"}},
      ["ipsec_cipher: 'rot13' is unknown; known are aes128gcm16"]),
     (1500, "underlay", {"encryption": {"mode": "ipsec", "ipsec_cipher": "gcm-aes-128"}},
@@ -324,6 +324,7 @@ def test_refused(mtu, known, words, said):
     text = refused(mtu, known, **words)
     for part in said:
         assert part in text
+    assert text.startswith("mtu_plan: ") and "fabric" not in text
     assert "; mtu_plan: " not in text  # one fault, and no other brought along
 
 
@@ -352,10 +353,10 @@ def test_all_faults_at_once():
         "mtu",
         "family",
         "vlan_tags",
-        "fabric_encryption: mode",
-        "fabric_encryption: ipsec_cipher",
+        "encryption: mode",
+        "encryption: ipsec_cipher",
     ):
-        assert f": {word}: " in text
+        assert f"mtu_plan: {word}: " in text
 
 
 @given(

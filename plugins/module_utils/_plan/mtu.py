@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from .._model import encryption, overhead, reading
@@ -44,7 +45,12 @@ def encryption_of(words):
     words.known.append("encryption")
     value = words.mapping.get("encryption")
     mode, mapping = (value, None) if isinstance(value, str) else (None, value)
-    found = encryption.read(mapping, mode, words.faults, strict=True)
+    faults = reading.Faults()
+    found = encryption.read(mapping, mode, faults, strict=True)
+    # They tell of the inventory's word, which is another place.
+    words.faults.found += [
+        re.sub("^fabric: (fabric_)?encryption: ", "mtu_plan: encryption: ", fault) for fault in faults.found
+    ]
     if found is None or found.mode != "macsec-mka":
         return found
     if (mapping or {}).get("macsec_mode") is None:
