@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import time
+from pathlib import Path
 
 import pytest
 from ansible.module_utils import basic
@@ -401,6 +402,14 @@ def test_each_host_of_a_mesh_speaks_in_its_own_name_only(fabric, pings):
     pings.go(2, patience=0.2)
     assert pings.strangers == 0
     assert fabric.b.drops("XfrmInStateMismatch") == 1
+
+
+def test_states_stay_where_path_mtu_discovery_is_off(fabric):
+    with fabric.a.here():
+        Path("/proc/sys/net/ipv4/ip_no_pmtu_disc").write_text("1")
+    states = on(fabric, fabric.a, pair(fabric))
+    assert fabric.a.counted(states=states) == (2, 0, 0, 0)
+    assert ("nopmtudisc" in fabric.a.sh("ip xfrm state")) == (fabric.family == 4)
 
 
 @ONE_FAMILY

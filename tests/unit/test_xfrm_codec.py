@@ -150,6 +150,17 @@ def test_what_differs_is_a_change(old, new, how):
     assert kernel.state_difference(state(STATE6.replace(old, new, 1)), data, 0, len(data)) == how
 
 
+def test_a_flag_that_the_kernel_gives_states_of_ipv4_is_no_change():
+    """Where net.ipv4.ip_no_pmtu_disc is on."""
+    for plain, how in ((STATE4.replace(" flag nopmtudisc", ""), None), (STATE6, "")):
+        flagged = dumped(plain + " flag nopmtudisc" if plain is not STATE6 else plain.replace("esn", "esn flag nopmtudisc"))
+        assert kernel.state_difference(state(plain), flagged, 0, len(flagged)) == how
+    data = dumped(STATE4.replace(" flag nopmtudisc", ""))
+    assert kernel.state_difference(state(STATE4), data, 0, len(data)) == ""
+    data = dumped(STATE4.replace("nopmtudisc", "noecn"))
+    assert kernel.state_difference(state(STATE4.replace(" flag nopmtudisc", "")), data, 0, len(data)) == ""
+
+
 def test_an_attribute_that_no_state_of_ours_has_is_a_change_and_its_value_is_not_told():
     data = dumped(STATE6)
     data = codec.message(kernel.NEWSA, 2, 1, data[16:] + codec.attribute(99, b"secret12"))

@@ -241,10 +241,13 @@ def state_difference(state, data, start, end):
     family = 4 if len(state.dst) == 4 else 6
     tail, before, after = _ends(state.shape, family, len(state.key))
     at = start + HEAD
+    # The kernel gives it to each state of IPv4 where net.ipv4.ip_no_pmtu_disc is on (__xfrm_init_state).
+    given = FLAGS["nopmtudisc"] if family == 4 else 0
     fixed = (
         data[at : at + ID_AT] == _selector_of(state, family)
         and data[at + SADDR_AT : at + LFT_AT] == _sixteen(state.src)
-        and data[at + SEQ_AT + 4 : at + SEQ_AT + 13] == tail[:9]
+        and data[at + SEQ_AT + 4 : at + SEQ_AT + 12] == tail[:8]
+        and data[at + SEQ_AT + 12] in (tail[8], tail[8] | given)
     )
     parts = _compared(data, start, end)
     wanted = _attributes(state, before, after)
