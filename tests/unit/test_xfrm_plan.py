@@ -114,6 +114,17 @@ def test_rows_of_others_that_an_earlier_task_removes_can_be_taken_for_gone():
     assert [row.text() for row in made.added] == [ROWS.rows()[i].text() for i in (0, 4)]
 
 
+def test_after_a_run_what_must_not_be_is_told_and_not_refused():
+    seen = model.Seen(missing=[0], strangers=[found(ROWS.states[0])], same=[1, 2, 3, 5])
+    seen.different = [(4, found(ROWS.policies[0], owned=False), ""), (6, found(ROWS.policies[2]), "another action")]
+    made = plan(ROWS, seen, purge="owned", refuse=False)
+    assert (made.added, [row.text() for row, _old, _how in made.changed]) == (
+        [ROWS.states[0]],
+        [ROWS.policies[i].text() for i in (0, 2)],
+    )
+    assert plan(ROWS, seen, "absent", refuse=False).removed == [found(ROWS.policies[0], False), found(ROWS.policies[2])]
+
+
 def test_a_key_that_another_state_has_is_refused_for_output():
     for rows in (
         {"missing": [0], "strangers": [found(ROWS.states[0])]},

@@ -130,7 +130,7 @@ class XfrmResource(Resource):
 
     def verify(self, desired, plan):
         """What a second plan would do is what is wrong."""
-        again = planner.plan(desired.wanted, self._look(desired), desired.state, desired.purge)
+        again = planner.plan(desired.wanted, self._look(desired), desired.state, desired.purge, refuse=False)
         wrong = [f"{row.text()} is missing" for row in again.added]
         wrong += [f"{found.text()} stands where {row.text()} should{_with(how)}" for row, found, how in again.changed]
         wrong += [f"{found.text()} is still there" for found in again.removed]

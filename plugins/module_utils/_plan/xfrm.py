@@ -35,9 +35,9 @@ class Plan:
         return [row.digest() for row in self.new_states() if _counts(row)]
 
 
-def plan(wanted, seen, state="present", purge="none", used=(), assume_gone=False):
+def plan(wanted, seen, state="present", purge="none", used=(), assume_gone=False, refuse=True):
     """The plan. used: digests of keys that were used for output. assume_gone: whether what others have in the places of these rows
-    counts as gone. Raises RefusedError for what must not be."""
+    counts as gone. Raises RefusedError for what must not be, unless refuse is false: after a run it is too late for that."""
     made = Plan(wanted)
     rows = wanted.rows()
     foreign = []
@@ -46,7 +46,7 @@ def plan(wanted, seen, state="present", purge="none", used=(), assume_gone=False
     for i, found, how in seen.different:
         if not found.owned and assume_gone:
             vacant.add(i)
-        elif not found.owned:
+        elif not found.owned and refuse:
             foreign.append(found.text())
         elif state == "absent":
             made.removed.append(found)
@@ -65,8 +65,9 @@ def plan(wanted, seen, state="present", purge="none", used=(), assume_gone=False
     made.changed = list(at.values())
     made.added = [rows[i] for i in sorted(vacant - set(at))]
     here = {found.digest for _i, found, _how in seen.different} | {found.digest for found in seen.strangers}
+    again = [row for row in made.new_states() if _counts(row) and (row.digest() in used or row.digest() in here)]
     _refuse(
-        [row.text() for row in made.new_states() if _counts(row) and (row.digest() in used or row.digest() in here)],
+        [row.text() for row in again if refuse],
         "the keys of these states were used for output before, and would begin again at sequence number 0, which breaks their cipher",
         "Give them new keys on both hosts (docs/xfrm.md, Keys are used once)",
     )
