@@ -404,6 +404,21 @@ def test_each_host_of_a_mesh_speaks_in_its_own_name_only(fabric, pings):
     assert fabric.b.drops("XfrmInStateMismatch") == 1
 
 
+@ONE_FAMILY
+def test_states_take_the_places_of_those_that_packets_wait_by(fabric, pings):
+    """A template that names an SPI, traffic, and a listener on ACQUIRE make a larval state."""
+    states = pair(fabric)
+    listener = fabric.a.socket(socket.AF_NETLINK, socket.SOCK_RAW, kernel.NETLINK_XFRM)
+    listener.bind((0, 1))  # XFRMNLGRP_ACQUIRE
+    encrypt(fabric, [])
+    assert pings.go(1) == 0
+    larval = fabric.a.sh("ip xfrm state")
+    assert "spi 0x00001000" in larval and "aead" not in larval
+    assert encrypt(fabric, states) == [(2, 0, 0, 3)] * 2
+    assert pings.go() == 5
+    listener.close()
+
+
 def test_states_stay_where_path_mtu_discovery_is_off(fabric):
     with fabric.a.here():
         Path("/proc/sys/net/ipv4/ip_no_pmtu_disc").write_text("1")

@@ -150,10 +150,24 @@ def test_what_differs_is_a_change(old, new, how):
     assert kernel.state_difference(state(STATE6.replace(old, new, 1)), data, 0, len(data)) == how
 
 
+def test_a_larval_state_stands_in_nobodys_way():
+    """What the kernel makes when a template names an SPI and there is no such state: all of it but keys."""
+    data = dumped(STATE6)
+    body = bytearray(data[16 : 16 + kernel.SA_SIZE])
+    body[kernel.SEQ_AT : kernel.SEQ_AT + 4] = struct.pack("=I", 7)
+    for attributes, met in ((b"", False), (codec.attribute(kernel.AEAD, bytes(92)), True)):
+        more = codec.attribute(kernel.REPLAY_VAL, bytes(12)) + codec.attribute(kernel.MARK, struct.pack("=II", 5, 255))
+        told = codec.message(kernel.NEWSA, 2, 1, bytes(body) + more + attributes)
+        assert kernel.state_larval(told, 0, len(told)) != met
+        assert kernel.state_meets(state(STATE6), told, 0, len(told)) == met
+
+
 def test_a_flag_that_the_kernel_gives_states_of_ipv4_is_no_change():
     """Where net.ipv4.ip_no_pmtu_disc is on."""
     for plain, how in ((STATE4.replace(" flag nopmtudisc", ""), None), (STATE6, "")):
-        flagged = dumped(plain + " flag nopmtudisc" if plain is not STATE6 else plain.replace("esn", "esn flag nopmtudisc"))
+        flagged = dumped(
+            plain + " flag nopmtudisc" if plain is not STATE6 else plain.replace("esn", "esn flag nopmtudisc")
+        )
         assert kernel.state_difference(state(plain), flagged, 0, len(flagged)) == how
     data = dumped(STATE4.replace(" flag nopmtudisc", ""))
     assert kernel.state_difference(state(STATE4), data, 0, len(data)) == ""

@@ -58,18 +58,22 @@ class Tables:
         return self._names[index]
 
     def send(self, what, payload, row, tolerated=()):
-        """Send a batch, numbered by NUMBERS. The error names the first row that failed, which `row` tells by its number."""
-        failures = []
+        """Send a batch, numbered by NUMBERS; the numbers of rows whose errors are tolerated. The error names the first row that failed,
+        which `row` tells by its number."""
+        failures, spared = [], []
         for data in self.socket.batch(payload):
             for kind, flags, seq, start, end in codec.messages(data):
                 if kind == codec.NLMSG_ERROR:
                     errno, text = codec.error(data, start, end, flags)
-                    if errno and errno not in tolerated:
+                    if errno in tolerated:
+                        spared.append(seq)
+                    elif errno:
                         failures.append((seq, errno, text))
         if failures:
             seq, errno, text = failures[0]
             more = f" (and {len(failures) - 1} more rows of its batch)" if len(failures) > 1 else ""
             raise KernelError(f"{what} {row(seq)}{more}", errno, text)
+        return spared
 
 
 def steady(what, read):

@@ -33,6 +33,9 @@ from .xfrm_messages import (
     policy_index,
     policy_told,
     state_body,
+    state_key,
+    state_key_in,
+    state_meets,
     state_told,
 )
 
@@ -152,10 +155,26 @@ class Xfrm(Tables):
         for at in range(0, len(rows), rtnl.BATCH):
             some = rows[at : at + rtnl.BATCH]
             framed = [_framed(number, *_request(kind, row, taken)) for number, row in zip(NUMBERS, some)]
-            # One that is to go and is gone already is as it should be.
-            gone = (errnos.ESRCH, errnos.ENOENT) if kind == DELETE else ()
             payload = b"".join(chain.from_iterable(framed))
-            self.send(f"xfrm {kind}", payload, lambda i, some=some: some[i].text(), gone)
+            spared = self.send(f"xfrm {kind}", payload, lambda i, some=some: some[i].text(), _tolerated(kind, some))
+            if kind == CREATE and spared:
+                self._fill([some[i] for i in spared])
+
+    def _fill(self, states):
+        """Make states whose places larval ones have: what XFRM_MSG_UPDSA brings goes in the place of such a one (xfrm_state_update)."""
+        at = {}
+        for data, start, end in self.dump(STATE):
+            at.setdefault(state_key_in(data, start), []).append((data, start, end))
+        for state in states:
+            what = f"xfrm {CREATE} {state.text()}"
+            if any(state_meets(state, *found) for found in at.get(state_key(state), ())):
+                raise KernelError(what, errnos.EEXIST)
+            try:
+                self.socket.request(UPDSA, state_body(state), what)
+            except KernelError as error:
+                if error.errno != errnos.ESRCH:
+                    raise
+                self.socket.request(NEWSA, state_body(state), what)  # the larval one has expired
 
     def told(self, kind):
         """What there is, as data without keys."""
@@ -195,6 +214,13 @@ def _request(kind, row, taken):
     index = free_index(row.dir, taken)
     taken.add(index)
     return NEWPOLICY, policy_body(row, index)
+
+
+def _tolerated(kind, rows):
+    """Errors that are not the end."""
+    if kind == DELETE:
+        return errnos.ESRCH, errnos.ENOENT  # what is to go and is gone already is as it should be
+    return (errnos.EEXIST,) if kind == CREATE and rows[0].kind == STATE else ()  # it may be a larval state's
 
 
 def _framed(number, kind, body):

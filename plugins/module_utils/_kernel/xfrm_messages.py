@@ -43,6 +43,8 @@ NEWSA, DELSA, GETSA, NEWPOLICY, DELPOLICY, GETPOLICY = 0x10, 0x11, 0x12, 0x13, 0
 UPDPOLICY, UPDSA = 0x19, 0x1A
 AUTH, CRYPT, ENCAP, TMPL, REPLAY_VAL, SRCADDR, LASTUSED, POLICY_TYPE, PAD = 1, 2, 4, 5, 10, 13, 15, 16, 27
 AEAD, AUTH_TRUNC, MARK, REPLAY_ESN, IF_ID, SA_DIR = 18, 20, 21, 23, 31, 33
+COMP = 3
+KEYED = {AEAD, AUTH, AUTH_TRUNC, CRYPT, COMP}  # one of these every state has that a daemon or a user made
 
 # struct xfrm_selector: daddr, saddr, dport and its mask, sport and its mask, family, prefix lengths of d and s, proto, ifindex, user
 SELECTOR = struct.Struct("=16s16s8sHBBBxxxII")
@@ -201,8 +203,16 @@ def state_meets(state, data, start, end):
     family = FAMILIES[4 if len(state.dst) == 4 else 6]
     if TAIL.unpack_from(data, start + HEAD + SEQ_AT)[2] != family:
         return False
+    if not state_owned(data, start) and state_larval(data, start, end):
+        return False
     mark = _mark_in(data, start + HEAD + SA_SIZE, end)
     return mark == state.mark or covers(mark, state.mark)
+
+
+def state_larval(data, start, end):
+    """Whether a state is one of the kernel's own, without keys (XFRM_STATE_ACQ): a packet waits by it for a key daemon, of which there
+    may be none. It stands in nobody's way (Xfrm._fill)."""
+    return KEYED.isdisjoint(state_attributes(data, start, end))
 
 
 def _mark_in(data, at, end):
