@@ -2,6 +2,7 @@
 """MACsec from what is wanted to operations in the order that loses nothing, without a kernel."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,67 @@ def test_an_association_that_is_used_up_is_not_switched_on_again():
     with pytest.raises(RefusedError, match="tx an 0: key .* has no packet numbers left"):
         plan(empty, [used("a")], tx=[sa(0, "a")])
     assert order(plan(secy([had(0, "a", active=False)]), [used("a")], tx=[sa(0, "a")])) == ["SetAssociation 0"]
+
+
+def offloaded(*how, **more):
+    return replace(secy(*how, **more), offload="mac")
+
+
+def test_a_key_whose_packets_a_card_counts_is_not_begun_again():
+    there = offloaded([had(0, "a"), had(1, "c", active=False)], {PEER: [had(0, "b", received=0)]})
+    record = [used("a"), used("c", an=1)]
+    anew = {"recreate": True, "icvlen": 12}
+    for rows in (record, []):
+        with pytest.raises(
+            RefusedError, match=r"tx an 0: key .* a card counted them \(offload\).* a key that was never used"
+        ):
+            plan(there, rows, **anew, tx=[sa(0, "a")])
+    assert plan(there, record, **anew, tx=[sa(0, "d")])
+    with pytest.raises(RefusedError, match="tx an 1: key .* was counted by a card"):
+        plan(there, record, tx=[sa(1, "c")])
+    with pytest.raises(RefusedError, match=f"rx {PEER} an 0: it is in use with key"):
+        plan(there, record, rx=[{"sci": PEER, "sa": [sa(0, "e")]}])
+    assert not plan(there, record, tx=[sa(0, "a")])
+
+
+def test_an_own_packet_number_below_that_of_what_goes_is_refused_beforehand():
+    there = secy([had(0, "a")])
+    with pytest.raises(RefusedError, match="pn: 7 may have been used with key .* give 1033 or more"):
+        plan(there, [used("a")], recreate=True, icvlen=12, tx=[sa(0, "a", pn=7)])
+    assert plan(there, [used("a")], recreate=True, icvlen=12, tx=[sa(0, "a", pn=2000)])
+
+
+class Counting:
+    """In place of the kernel: a SecY."""
+
+    def __init__(self, secy_):
+        self.secy, self.first = secy_, {}
+
+    def stop(self, name, an):
+        pass
+
+    def read_one(self, name):
+        return self.secy
+
+    def remove_association(self, operation):
+        self.secy.tx.pop(operation.an)
+
+    def add_association(self, operation, pn, xpn):
+        self.first[operation.sa.an] = pn
+
+
+def resource(tmp_path, monkeypatch, secy_, record=()):
+    monkeypatch.setattr(files, "DIRECTORY", tmp_path / "vtep.fabric")
+    made = base.Macsecs()
+    made.associations, made.record = Counting(secy_), list(record)
+    return made
+
+
+@pytest.mark.parametrize(("offload", "pn"), [("off", 9 + macsec.MARGIN), ("phy", 1 << 32), ("mac", 1 << 32)])
+def test_what_goes_is_recorded_with_the_packet_numbers_that_are_left(tmp_path, monkeypatch, offload, pn):
+    made = resource(tmp_path, monkeypatch, replace(secy([had(0, "a")]), offload=offload), [used("a")])
+    made.remove(planning.RemoveAssociation("macsec0", None, 0))
+    assert files.load() == [used("a", pn=pn)]
 
 
 def test_an_association_without_a_row_is_recorded():

@@ -139,13 +139,12 @@ class Macsecs(base.Devices):
         for an in numbers:
             self.associations.stop(name, an)
         secy = self.associations.read_one(name)
-        end = model.CIPHERS[secy.cipher].numbers
         rows = []
         for an in numbers:
             one = secy.tx[an]
             row = model.Used(secy.sci, fingerprints.get(one.key_id, one.key_id), an, one.key_id, one.ssci)
             row = next((known for known in self.record if (known.sci, known.key_id) == (row.sci, row.key_id)), row)
-            rows.append(replace(row, pn=min((one.pn or end) + model.MARGIN, end)))
+            rows.append(replace(row, pn=secy.free_pn(one)))
         self._store(*rows)
 
     def verify(self, desired, plan):

@@ -170,6 +170,16 @@ class Secy:
     rx: dict  # FoundChannel by sci
     statistics: dict = field(default_factory=dict, compare=False)
 
+    @property
+    def offloaded(self):
+        """Whether a card counts the packets, so that packet numbers and statistics of the kernel stay as they began."""
+        return self.offload != "off"
+
+    def free_pn(self, one):
+        """The lowest packet number that an association to send with was certainly not used with, once it is switched off."""
+        end = CIPHERS[self.cipher].numbers
+        return end if self.offloaded else min((one.pn or end) + MARGIN, end)
+
 
 # Keys
 
@@ -469,7 +479,10 @@ def first_pn(record, cipher, own, one):
         )
     free = max([row.pn for row in rows], default=1)
     if free >= CIPHERS[cipher].numbers:
-        raise ValueError(f"key {one.key_id} has no packet numbers left; give it a key that was never used")
+        raise ValueError(
+            f"key {one.key_id} has no packet numbers left, or a card counted them (offload) and nobody knows which are; give it a key "
+            "that was never used"
+        )
     if one.pn is not None and one.pn < free:
         raise ValueError(
             f"pn: {one.pn} may have been used with key {one.key_id} already; give {free} or more, or leave pn out"

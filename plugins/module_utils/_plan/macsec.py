@@ -7,7 +7,7 @@ only then goes what sent and what received before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .._model import macsec as model
 from .._model.errors import InputError, RefusedError
@@ -232,12 +232,11 @@ class Kind(link.Kind):
         there = secy.tx if secy else {}
         found = self.state.devices.get(device.name)
         cipher = device.wanted.get("cipher") or (found.has["cipher"] if found else model.DEFAULT_CIPHER)
-        own, sealed = self.own_sci(device), self._sealed(device, secy)
+        own = self.own_sci(device)
         listed = list(self.coming)
         for one in device.tx:
             self.coming.append((device.name, model.Used(own or "", one.fingerprint, one.an, one.key_id, one.ssci)))
             had = there.get(one.an)
-            rows = self.record
             if had and had.key_id == one.key_id:
                 self._judge_kept(device, secy, had, one, come)
                 continue
@@ -255,28 +254,37 @@ class Kind(link.Kind):
                     "numbers; give each device its own"
                 )
                 continue
-            if sealed:  # its packet numbers are read before it goes
-                rows = [row for row in rows if (row.an, row.key_id) not in sealed]
-            if had:
-                rows = [row for row in rows if (row.sci, row.an, row.key_id) != (secy.sci, had.an, had.key_id)]
             try:
-                model.first_pn(rows, cipher, own, one)
+                model.first_pn(self._record_then(device, secy, had), cipher, own, one)
             except ValueError as error:
                 self.refused.append(f"{device.name}: tx an {one.an}: {error}")
         used = secy.encodingsa if secy else None
         self._plan_associations(device, None, "tx", device.tx, there, lines, come, go, used)
 
-    def _sealed(self, device, secy):
-        """{(an, key id)} of what a device that is made anew sends with now."""
-        before = None if secy else self.secys.get(device.name)
-        return {(one.an, one.key_id) for one in before.tx.values()} if before else set()
+    def _record_then(self, device, secy, had):
+        """The record as it will be when an association is made: what goes before, which is all of a device that is made anew, has its
+        packet numbers read."""
+        before = secy or self.secys.get(device.name)
+        ending = [had] if had else list(before.tx.values()) if before and not secy else []
+        rows = self.record
+        for one in ending:
+            row = model.Used(before.sci, one.key_id, one.an, one.key_id, one.ssci)
+            row = next((known for known in rows if (known.sci, known.key_id) == (row.sci, row.key_id)), row)
+            rows = [known for known in rows if known is not row] + [replace(row, pn=before.free_pn(one))]
+        return rows
 
     def _judge_kept(self, device, secy, had, one, come):
         """An association that is there. A key id that was given by hand may have come to stand for another key."""
-        if one.active and not had.active and not had.pn:
-            # The kernel switched it off (__macsec_pn_wrapped); switched on, it would begin at 1 again (tx_sa_update_pn).
+        if one.active and not had.active and (not had.pn or secy.offloaded):
+            # The kernel switched it off (__macsec_pn_wrapped); switched on, it would begin at 1 again (tx_sa_update_pn). A card is told
+            # to begin where the kernel, which counts nothing, believes to be.
+            why = (
+                "was counted by a card (offload), and goes on at no known packet number"
+                if secy.offloaded
+                else "has no packet numbers left"
+            )
             self.refused.append(
-                f"{device.name}: tx an {one.an}: key {one.key_id} has no packet numbers left; give another key under another an"
+                f"{device.name}: tx an {one.an}: key {one.key_id} {why}; give another key under another an"
             )
             return
         rows = [row for row in self.record if (row.sci, row.key_id) == (secy.sci, one.key_id) and row.pn is None]
@@ -293,6 +301,8 @@ class Kind(link.Kind):
 
     def _plan_associations(self, device, sci, where, wanted, there, lines, come, go, used):
         """used: of a receive channel whether it is active, of the transmit channel the association in use."""
+        # Then the card counts what comes in.
+        offloaded = device.name in self.secys and self.secys[device.name].offloaded
         retire = []
         for one in wanted:
             had, at = there.get(one.an), f"{where} an {one.an}"
@@ -303,7 +313,7 @@ class Kind(link.Kind):
                     lines.before[at], lines.after[at] = text(had), text(one)
                 continue
             if had is not None:
-                in_use = had.active and (used == one.an if sci is None else used and had.received)
+                in_use = had.active and (used == one.an if sci is None else used and (had.received or offloaded))
                 self._judge_replaced(device, at, had, one, in_use, lines)
                 come.append(RemoveAssociation(device.name, sci, one.an))
                 lines.before[at] = text(had)
