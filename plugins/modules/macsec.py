@@ -166,7 +166,8 @@ options:
       pn:
         description: >-
           The packet number that a new association begins with, from 1 to 4294967295, with XPN to 18446744073709551615. One that is
-          there keeps its own. Without it, it is the lowest that the key was certainly not used with.
+          there keeps its own. Without it, it is the lowest that the key was certainly not used with, be it under another key id by
+          another hand.
         type: int
       ssci:
         description: With XPN only, the short SCI, 1 to 4294967295. Senders with the same key need different ones.

@@ -310,6 +310,38 @@ def test_what_goes_is_recorded_with_the_packet_numbers_that_are_left(tmp_path, m
     assert files.load() == [used("a", pn=pn)]
 
 
+HAND = "01" + 30 * "0"  # a key id as `ip macsec` has them
+
+
+def by_hand(an, pn=9):
+    return macsec.FoundAssociation(an, True, pn, HAND)
+
+
+def test_a_key_begins_above_what_another_hand_may_have_sent_with_it(tmp_path, monkeypatch):
+    [device] = macsec.devices(
+        [{"name": "macsec0", "tx": [sa(0, "a"), sa(1, "c", epoch="ab" * 16), sa(2, "b", pn=5)]}], None
+    )
+    for an in (0, 3):  # it gives way to the new one, or stays beside it
+        made = resource(tmp_path, monkeypatch, secy([by_hand(an)]))
+        if an == 0:
+            made.remove(planning.RemoveAssociation("macsec0", None, 0))
+        for one in device.tx:
+            made.add(planning.AddAssociation("macsec0", None, one))
+        assert made.associations.first == {0: 9 + macsec.MARGIN, 1: 1, 2: 5}
+        files.path().unlink()
+    made = resource(tmp_path, monkeypatch, secy([had(3, "d")]), [used("d", an=3)])  # ours, of another key
+    made.add(planning.AddAssociation("macsec0", None, device.tx[0]))
+    assert made.associations.first == {0: 1}
+
+
+def test_what_another_hand_made_and_is_used_up_is_refused_beforehand():
+    there = secy([by_hand(3, pn=0)])
+    with pytest.raises(RefusedError, match="tx an 0: key .* may be that of an association that another hand made"):
+        plan(there, tx=[sa(0, "a")])
+    assert plan(there, tx=[sa(0, "a", pn=1)])
+    assert plan(there, tx=[sa(0, "a", epoch="ab" * 16)])
+
+
 def test_an_association_without_a_row_is_recorded():
     made = plan(secy([had(0, "a")]), tx=[sa(0, "a")])
     assert order(made) == ["Record 0"] and "was not in the record" in made.changes[0].notes[0]

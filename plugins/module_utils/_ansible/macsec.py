@@ -47,6 +47,7 @@ class Macsecs(base.Devices):
         super().__init__()
         self.lock = self.associations = self.state = None
         self.record, self.secys, self.kinds = [], {}, []
+        self.beyond = {}  # by device, what model.beyond() tells of what has gone in this run
 
     @classmethod
     def spec(cls):
@@ -104,7 +105,8 @@ class Macsecs(base.Devices):
             self.associations.add_association(operation, operation.sa.pn or 1, xpn)
             return
         try:
-            pn = model.first_pn(self.record, secy.cipher, secy.sci, operation.sa)
+            least = max(model.beyond(secy, self.record), self.beyond.get(operation.name, 1))
+            pn = model.first_pn(self.record, secy.cipher, secy.sci, operation.sa, least)
         except ValueError as error:
             raise RefusedError(f"{operation.name}: tx an {operation.sa.an}: {error}") from None
         before = self.record
@@ -139,6 +141,7 @@ class Macsecs(base.Devices):
         for an in numbers:
             self.associations.stop(name, an)
         secy = self.associations.read_one(name)
+        self.beyond[name] = max(model.beyond(secy, self.record, fingerprints), self.beyond.get(name, 1))
         rows = []
         for an in numbers:
             one = secy.tx[an]

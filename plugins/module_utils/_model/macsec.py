@@ -466,8 +466,16 @@ def uses(record, cipher, own, one):
     return [row for row in same if every or row.sci == own]
 
 
-def first_pn(record, cipher, own, one):
-    """The packet number to begin with. ValueError where the key must not be used (again)."""
+def beyond(secy, record, listed=()):
+    """A packet number that no association to send with has come to whose key nobody here knows: another hand made it, under a key id of
+    its own, and what is wanted now may be the same key. listed: key ids of what is wanted."""
+    known = {row.key_id for row in record if row.sci == secy.sci and row.pn is None}.union(listed)
+    return max((secy.free_pn(one) for one in secy.tx.values() if one.key_id not in known), default=1)
+
+
+def first_pn(record, cipher, own, one, least=1):
+    """The packet number to begin with. ValueError where the key must not be used (again). least: what beyond() tells; a key of an epoch is
+    another one."""
     rows = uses(record, cipher, own, one)
     lost = [row for row in rows if row.pn is None]
     if lost:
@@ -487,4 +495,9 @@ def first_pn(record, cipher, own, one):
         raise ValueError(
             f"pn: {one.pn} may have been used with key {one.key_id} already; give {free} or more, or leave pn out"
         )
-    return one.pn or free
+    if one.pn is None and not one.epoch and least >= CIPHERS[cipher].numbers:
+        raise ValueError(
+            f"key {one.key_id} may be that of an association that another hand made and that has no packet numbers left; give pn: 1 if it "
+            "is none that was ever used, else another key"
+        )
+    return one.pn or max(free, 1 if one.epoch else least)

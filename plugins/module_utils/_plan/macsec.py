@@ -233,6 +233,8 @@ class Kind(link.Kind):
         found = self.state.devices.get(device.name)
         cipher = device.wanted.get("cipher") or (found.has["cipher"] if found else model.DEFAULT_CIPHER)
         own = self.own_sci(device)
+        before = self.secys.get(device.name)
+        least = model.beyond(before, self.record, [one.key_id for one in device.tx]) if before else 1
         listed = list(self.coming)
         for one in device.tx:
             self.coming.append((device.name, model.Used(own or "", one.fingerprint, one.an, one.key_id, one.ssci)))
@@ -255,7 +257,7 @@ class Kind(link.Kind):
                 )
                 continue
             try:
-                model.first_pn(self._record_then(device, secy, had), cipher, own, one)
+                model.first_pn(self._record_then(device, secy, had), cipher, own, one, least)
             except ValueError as error:
                 self.refused.append(f"{device.name}: tx an {one.an}: {error}")
         used = secy.encodingsa if secy else None
