@@ -600,6 +600,17 @@ def test_more_channels_than_the_kernel_can_tell_are_told_so(hosts):
     channels = [{"sci": f"0200000001{number:02x}0001", "sa": [sa(0, K2)]} for number in range(90)]
     one.twice(name="macsec0", dev="eth0", rx=channels)
     assert len(one.device()["rx"]) == 90
+    both = [{**channel, "sa": [sa(0, K2), sa(1, K1)]} for channel in channels]
+    two = {"name": "macsec1", "dev": "eth0", "port": 2}
+    most = [{**channel, "sci": channel["sci"][:12] + "0002"} for channel in both]
+    most += [{"sci": f"0200000001{number:02x}0002", "sa": both[0]["sa"]} for number in range(90, 95)]
+    with pytest.raises(
+        InputError, match="macsec1: rx: 95 channels with 190 associations, .* more than the kernel can tell"
+    ):
+        one.macsec(**two, rx=most)
+    one.twice(**two, rx=most[:94])
+    assert len(one.device("macsec1")["rx"]) == 94 and not one.info()["unreadable"]
+    one.macsec(name="macsec1", state="absent")
     for number in range(90, 200):
         one.sh(f"ip macsec add macsec0 rx port 1 address 02:00:00:00:01:{number:02x}")
     assert one.info()["unreadable"] == ["macsec0"] and one.device()["rx"] is None

@@ -464,6 +464,30 @@ def test_without_sci_the_device_has_the_one_that_receivers_make_up():
     assert not [operation for operation in kept.operations if type(operation).__name__ == "Create"]
 
 
+@pytest.mark.parametrize(("cipher", "most"), [("gcm-aes-128", 94), ("gcm-aes-xpn-128", 88)])
+def test_more_channels_than_the_kernel_can_tell_are_refused(cipher, most):
+    def heard(numbers):
+        return [{"sci": f"02000001{number:04x}0001", "sa": both(number)} for number in numbers]
+
+    def both(number):
+        words = {"ssci": number + 1, "salt": "ab" * 12} if "xpn" in cipher else {}
+        return [sa(an, name, **words) for an, name in enumerate("ab")]
+
+    has = {"cipher": cipher}
+    assert plan(dev="eth0", cipher=cipher, rx=heard(range(most)))
+    with pytest.raises(
+        InputError,
+        match=f"^macsec0: rx: {most + 1} channels with {2 * most + 2} associations.* some {most} with two each",
+    ):
+        plan(dev="eth0", cipher=cipher, rx=heard(range(most + 1)))
+    sent = [macsec.FoundAssociation(an, True, 9, "00" * 16) for an in range(2)]
+    there = secy([], {one["sci"]: sent for one in heard(range(most))})
+    assert plan(there, has=has, rx=[{"sci": heard([0])[0]["sci"], "active": False}])
+    for purge in ("none", "listed"):  # what is not listed goes after what is new has come
+        with pytest.raises(InputError, match=f"rx: {most + 1} channels"):
+            plan(there, has=has, purge=purge, rx=heard([most]))
+
+
 def test_a_device_whose_channels_are_not_told_is_refused():
     there = link.Found("macsec0", 2, "macsec", HAS, lower="eth0")
     state = link.State({"eth0": ETH0, "macsec0": there}, "6.18.0")

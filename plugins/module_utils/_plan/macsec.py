@@ -13,6 +13,11 @@ from .._model import macsec as model
 from .._model.errors import InputError, RefusedError
 from . import link
 
+# Bytes of a channel and of an association to receive with in the kernel's answer (macsec_dump_txsc), and how many of its 32 KiB are left
+# for them.
+CHANNEL_SIZE, ASSOCIATION_SIZE, XPN_ASSOCIATION_SIZE = 152, 92, 104
+ANSWER_SIZE = 31_700
+
 # Operations beside those of _plan/link.py. sci None: of the transmit channel.
 
 
@@ -363,14 +368,32 @@ class Kind(link.Kind):
                         f"{name}: rx {sci}: {other} on {lower} receives from it; take it from there first, in a task of its own"
                     )
             if name in desired:
+                faults += self._too_many(desired[name], has)
                 plan.checks += self._checks(name, has, outlook, lower)
         return faults
 
+    def _too_many(self, device, has):
+        """More channels than the kernel can tell, after which no task could touch any of this host's (unreadable)."""
+        channels = {sci: set(found.sa) for sci, found in self._channels(device.name).items()}
+        for channel in device.rx or ():
+            channels.setdefault(channel.sci, set()).update(one.an for one in channel.sa or ())
+        each = (
+            XPN_ASSOCIATION_SIZE if model.CIPHERS[has.get("cipher") or model.DEFAULT_CIPHER].xpn else ASSOCIATION_SIZE
+        )
+        associations = sum(map(len, channels.values()))
+        if device.rx and CHANNEL_SIZE * len(channels) + each * associations > ANSWER_SIZE:
+            yield (
+                f"{device.name}: rx: {len(channels)} channels with {associations} associations, there and listed, are more than the "
+                f"kernel can tell in an answer of 32 KiB; it tells some {ANSWER_SIZE // (CHANNEL_SIZE + 2 * each)} with two each"
+            )
+
+    def _channels(self, name):
+        return self.secys[name].rx if name in self.secys else {}
+
     def _heard(self, name, desired):
         """The SCIs that a device has receive channels of now or afterwards."""
-        there = self.secys[name].rx if name in self.secys else {}
         listed = desired[name].rx if name in desired else None
-        return {*there, *(channel.sci for channel in listed or ())}
+        return {*self._channels(name), *(channel.sci for channel in listed or ())}
 
     def _checks(self, name, has, outlook, lower):
         below = outlook.get(lower, {})
