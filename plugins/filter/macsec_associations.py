@@ -45,7 +45,7 @@ options:
     default: gcm-aes-128
     choices: [gcm-aes-128, gcm-aes-256, gcm-aes-xpn-128, gcm-aes-xpn-256]
   rotate:
-    description: Whether all hosts get fresh keys, or a list of those that do.
+    description: Whether all hosts get fresh keys, V(true) or V(false) and no text, or a list of those hosts that do.
     type: raw
     default: false
 seealso:

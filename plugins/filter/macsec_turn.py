@@ -94,6 +94,8 @@ from ansible_collections.vtep.fabric.plugins.module_utils._plan import macsec_fa
 def turn(section, told, secret, host, step, rotate=False):
     if step not in macsec_fabric.STEPS:
         raise AnsibleFilterError(f"macsec_turn: step: {step!r} is unknown; known are {', '.join(macsec_fabric.STEPS)}")
+    if not isinstance(rotate, bool):
+        raise AnsibleFilterError(f"macsec_turn: rotate: {rotate!r} is neither true nor false; write | bool after it")
     try:
         return macsec_fabric.turn(section, told, secret, host, step, rotate)
     except InputError as error:

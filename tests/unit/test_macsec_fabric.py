@@ -417,5 +417,7 @@ def test_without_a_free_number_it_is_said_what_to_do():
 def test_the_filter_takes_it_and_names_a_wrong_step():
     made = turn_filter.turn(PLANS["s1"]["macsec"], STEADY, SECRET, "s1", "drop")
     assert made == turn(STEADY, "drop")
+    with pytest.raises(AnsibleFilterError, match="macsec_turn: rotate: 'false' is neither true nor false"):
+        turn_filter.turn(PLANS["s1"]["macsec"], STEADY, SECRET, "s1", "drop", "false")
     with pytest.raises(AnsibleFilterError, match="step: 'fly' is unknown"):
         turn_filter.turn(PLANS["s1"]["macsec"], STEADY, SECRET, "s1", "fly")

@@ -176,12 +176,16 @@ def test_receivers_begin_at_the_senders_packet_number():
         ({**told(s1=epochs(0)), "s2": {"sci": SCIS["s1"], "epochs": epochs(0)}}, {}, f"s2: sci: {SCIS['s1']} is that of s1 too"),
         (told(s1={"current": None, "fresh": None}), {}, "s1: all four associations are taken"),
         (told(s1=None), {}, "s1: all four associations are taken"),
+        (told(s1=epochs(0)), {"rotate": "true"}, "rotate: 'true' is neither true or false nor a list of hosts; .* bool"),
+        (told(s1=epochs(0)), {"rotate": "s10"}, "rotate: 's10' is neither"),
+        (told(s1=epochs(0)), {"rotate": 1}, "rotate: 1 is neither"),
+        (told(s1=epochs(0)), {"rotate": ["s1", "s9", "s8"]}, "rotate: s9, s8: not among s1"),
     ],
 )  # fmt: skip
 def test_bad_input_is_told(hosts, more, fault):
     arguments = {"host": "s1", "step": "receive", **more}
     with pytest.raises(AnsibleFilterError, match=fault):
-        macsec_associations.associations(hosts, SECRET, arguments["host"], arguments["step"])
+        macsec_associations.associations(hosts, SECRET, **arguments)
 
 
 def test_the_secret_is_judged_too():

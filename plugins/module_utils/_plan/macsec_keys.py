@@ -15,6 +15,7 @@ from .._model.xfrm_keys import hkdf
 
 LABEL = b"vtep.fabric macsec"
 STEPS = ("receive", "transmit", "drop")
+LISTS = (list, tuple, set)
 SSCI = 1  # each sender has a key of its own, so every one of them can have the same (IEEE 802.1AEbw asks that they differ by key)
 SHORTEST, LONGEST = 32, 128  # bytes of the fabric's key
 
@@ -82,6 +83,9 @@ def associations(hosts, secret, own, step, cipher=model.DEFAULT_CIPHER, rotate=F
         hosts = {}
     if str(own) not in hosts:
         faults.append(f"host: {own!r} is not among {', '.join(map(str, hosts)) or 'the hosts, there are none'}")
+    faults += _rotate_faults(rotate, hosts)
+    if not isinstance(rotate, (bool, *LISTS)):
+        rotate = False
     turns, seen = {}, {}
     for host, device in hosts.items():
         try:
@@ -119,6 +123,18 @@ def associations(hosts, secret, own, step, cipher=model.DEFAULT_CIPHER, rotate=F
     if tx:
         words["encodingsa"] = tx[-1]["an"]
     return words
+
+
+def _rotate_faults(rotate, hosts):
+    """A text would be true whatever it says, and has each of its characters in it."""
+    if isinstance(rotate, bool):
+        return
+    if not isinstance(rotate, LISTS):
+        yield f"rotate: {rotate!r} is neither true or false nor a list of hosts; in a template, write | bool after it"
+        return
+    unknown = [str(host) for host in rotate if host not in hosts]
+    if unknown:
+        yield f"rotate: {', '.join(unknown)}: not among {', '.join(map(str, hosts)) or 'the hosts, there are none'}"
 
 
 def _lowest(turn):
