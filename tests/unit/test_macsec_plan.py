@@ -527,7 +527,9 @@ def test_a_damaged_record_is_an_error(tmp_path, monkeypatch, text):
 def test_key_files(tmp_path):
     path = tmp_path / "key"
     with pytest.raises(ValueError, match="No such file or directory; write the key to that file on the host first"):
-        files.read_key(path)
+        files.read_key(str(path))
+    with pytest.raises(ValueError, match="^a word of 32 characters: No such file"):  # written in place of a file
+        files.read_key(KEYS["a"])
     path.write_text(KEYS["a"] + "\n")
     path.chmod(0o600)
     assert files.read_key(path).strip() == KEYS["a"]

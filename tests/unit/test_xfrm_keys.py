@@ -209,8 +209,11 @@ def test_a_file_that_others_may_read_is_refused(tmp_path):
         path.chmod(mode)
         with pytest.raises(ValueError, match=rf"key has mode {mode:04o}, so that others may read it; chmod 0600"):
             host_keys.private_text(path)
-    with pytest.raises(ValueError, match="No such file"):
-        host_keys.private_text(tmp_path / "none")
+    with pytest.raises(ValueError, match="none': No such file"):
+        host_keys.private_text(f"{tmp_path}/none")
+    for key in ("5e" * 20, "0x" + "5E" * 36):  # written in place of a file
+        with pytest.raises(ValueError, match="a word of [47][0-9] characters: No such file"):
+            host_keys.private_text(key)
     with pytest.raises(ValueError, match="is no regular file"):
         host_keys.private_text(tmp_path)
     path.write_bytes(b"\xff\xfe")

@@ -391,6 +391,8 @@ def test_what_is_to_be_absent_needs_no_key():
     )
     assert made.states[0].place() == (bytes(15) + b"\2", 256, (1, 0xFFFFFFFF))
     assert from_table("state src ::1 dst ::2 spi 256 mark 1", absent=True).states == made.states
+    gone = {"src": "::1", "dst": "::2", "spi": 256, "mark": "1", "key_file": "/gone"}
+    assert from_entries([gone], None, absent=True).states == made.states
     with pytest.raises(InputError, match="spi: 7 is reserved"):
         from_entries([{"src": "::1", "dst": "::2", "spi": 7}], None, absent=True)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .._daemons import files
 from .._model.errors import FabricError
+from .._model.values import quoted
 
 RECORD = Path("/var/lib/vtep.fabric/xfrm-used-keys")
 KEPT = 200_000  # digests; a key that was used so many keys ago is forgotten
@@ -24,7 +25,7 @@ def private_text(path):
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}; write it to the host first, with mode 0600") from None
+        raise ValueError(f"{quoted(path)}: {error.strerror}; write it to the host first, with mode 0600") from None
     try:
         of = os.fstat(handle)
         if not stat.S_ISREG(of.st_mode):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .._model.errors import FabricError
 from .._model.macsec import Used
+from .._model.values import quoted
 from . import files
 
 DIRECTORY = Path("/var/lib/vtep.fabric")
@@ -69,7 +70,7 @@ def read_key(name):
     try:
         handle = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise ValueError(f"{name}: {error.strerror}; write the key to that file on the host first") from None
+        raise ValueError(f"{quoted(name)}: {error.strerror}; write the key to that file on the host first") from None
     try:
         like = os.fstat(handle)
         if not stat.S_ISREG(like.st_mode):

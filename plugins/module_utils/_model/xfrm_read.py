@@ -100,7 +100,7 @@ def _named(name, check, value, told):
 def _state(given, absent, read_key):
     told = []
     key = auth_key = ""
-    if "key_file" in given:
+    if "key_file" in given and not absent:  # what is to go may have had a file that is gone
         if "key" in given or "auth_key" in given:
             told.append("key_file: it goes without key and auth_key; leave it or them out")
         else:
