@@ -309,6 +309,15 @@ def test_a_key_that_moves_to_another_state_is_refused_even_without_the_record(fa
 
 
 @ONE_FAMILY
+def test_a_key_of_a_state_that_comes_in_is_refused_for_output(fabric):
+    out, back = on(fabric, fabric.a, pair(fabric))
+    fabric.a.run(states=[back])
+    with pytest.raises(RefusedError, match="nothing was changed: the keys of these states are those of other states"):
+        fabric.a.run(states=[{**out, "key": back["key"]}])
+    assert len(fabric.a.info()["states"]) == 1 and not fabric.a.record.exists()
+
+
+@ONE_FAMILY
 def test_what_the_kernel_refuses_does_not_use_up_a_key(fabric, monkeypatch):
     states = on(fabric, fabric.a, pair(fabric))
     bad = dict(states[0], spi="0x1005", key=key(36))

@@ -5,7 +5,7 @@ import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._model import xfrm as model
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import RefusedError
 from ansible_collections.vtep.fabric.plugins.module_utils._model.xfrm_read import from_entries
-from ansible_collections.vtep.fabric.plugins.module_utils._plan.xfrm import plan
+from ansible_collections.vtep.fabric.plugins.module_utils._plan.xfrm import plan, refuse_shared
 
 OURS, PEER = "2001:db8:1::1", "2001:db8:2::1"
 
@@ -132,6 +132,13 @@ def test_a_key_that_another_state_has_is_refused_for_output():
     ):
         with pytest.raises(RefusedError, match="used for output before"):
             plan(ROWS, model.Seen(**rows), purge="owned")
+
+
+def test_a_key_of_a_state_that_comes_in_is_refused_for_output():
+    made = plan(ROWS, model.Seen(missing=[0, 1]))
+    refuse_shared(made, {ROWS.states[1].digest(), ""})
+    with pytest.raises(RefusedError, match="the keys of these states are those of other states .* spi 0x1000"):
+        refuse_shared(made, {ROWS.states[0].digest()})
 
 
 def test_what_comes_in_and_what_is_random_may_come_again():

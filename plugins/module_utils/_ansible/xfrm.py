@@ -113,6 +113,8 @@ class XfrmResource(Resource):
     def plan(self, desired, observed):
         seen, used = observed
         made = planner.plan(desired.wanted, seen, desired.state, desired.purge, used, desired.assume_gone)
+        if made.new_keys():
+            planner.refuse_shared(made, self.kernel.digests() or ())
         self.kernel.check(made.new_states())
         return made
 

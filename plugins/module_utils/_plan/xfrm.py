@@ -77,6 +77,15 @@ def plan(wanted, seen, state="present", purge="none", used=(), assume_gone=False
     return made
 
 
+def refuse_shared(made, there):
+    """there: digests of the keys of all states. A key of one that comes in, or that nobody here made, is not in the record."""
+    _refuse(
+        [row.text() for row in made.new_states() if _counts(row) and row.digest() in there],
+        "the keys of these states are those of other states that are there, and two that count packets with one key break its cipher",
+        "Give each state a key of its own, on both hosts (RFC 4106, section 2)",
+    )
+
+
 def _counts(row):
     return row.shape.dir == OUT and row.counter
 
