@@ -2,13 +2,17 @@
 """How states are written, with a kernel of words."""
 
 import errno
+import socket
 
 import pytest
-from ansible_collections.vtep.fabric.plugins.module_utils._kernel import codec, xfrm
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible import xfrm as resource
+from ansible_collections.vtep.fabric.plugins.module_utils._ansible import xfrm_keys
+from ansible_collections.vtep.fabric.plugins.module_utils._kernel import codec, rtnl, xfrm
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import xfrm_messages as messages
 from ansible_collections.vtep.fabric.plugins.module_utils._model import xfrm as model
-from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import KernelError
+from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import FabricError, KernelError
 from ansible_collections.vtep.fabric.plugins.module_utils._model.xfrm_lines import from_table
+from ansible_collections.vtep.fabric.plugins.module_utils._plan.xfrm import plan
 
 STATES = from_table(
     "".join(
@@ -74,3 +78,57 @@ def test_a_larval_state_is_seen_as_nothing():
     made._socket = Kernel({256: LARVAL, 257: THEIRS})
     seen = made.look(model.Wanted(STATES), True)
     assert (seen.missing, [i for i, _found, _how in seen.different]) == ([0], [1])
+
+
+def test_a_batch_that_is_too_long_is_an_error_by_name():
+    made = rtnl.Rtnl()
+    made.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    with pytest.raises(KernelError, match="a batch by netlink: Message too long"):
+        list(made.batch(bytes(1 << 16)))
+    with pytest.raises(KernelError, match="a dump: Message too long"):
+        list(made.dump(0, bytes(1 << 16), "a dump"))
+    made.close()
+
+
+def test_a_socket_has_room_for_a_batch_whatever_the_host_gives_it():
+    """net.core.wmem_default may be small."""
+    made = rtnl.Rtnl()
+    assert made.socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) >= 1 << 17
+    made.close()
+    asked = []
+    rtnl.grow(Asked(asked), 7, rtnl.SEND)
+    assert asked == [(rtnl.SO_SNDBUFFORCE, 7), (socket.SO_SNDBUF, 7)]
+
+
+class Asked:
+    def __init__(self, asked):
+        self.asked = asked
+
+    def setsockopt(self, level, option, value):
+        self.asked.append((option, value))
+        if option == rtnl.SO_SNDBUFFORCE:
+            raise PermissionError
+
+
+@pytest.mark.parametrize("error", [FabricError("the table keeps changing"), KernelError("a batch", errno.EMSGSIZE)])
+def test_whatever_ends_a_run_uses_up_no_key_that_is_not_there(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(xfrm_keys, "RECORD", tmp_path / "used-keys")
+    out = [state._replace(shape=state.shape._replace(dir="out")) for state in STATES]
+    made = resource.XfrmResource()
+    made.kernel = Failing(error, {out[0].digest()})
+    with pytest.raises(FabricError):
+        made.apply(plan(model.Wanted(out), model.Seen(missing=[0, 1])))
+    assert xfrm_keys.used() == {out[0].digest()}
+
+
+class Failing:
+    """Its first batch went."""
+
+    def __init__(self, error, there):
+        self.error, self.there = error, there
+
+    def write(self, operation):
+        raise self.error
+
+    def digests(self):
+        return self.there

@@ -6,7 +6,7 @@ from __future__ import annotations
 from .._kernel.xfrm import Xfrm
 from .._kernel.xfrm_messages import selector_told
 from .._model import xfrm as model
-from .._model.errors import InputError, KernelError
+from .._model.errors import FabricError, InputError
 from .._model.xfrm_lines import from_table
 from .._model.xfrm_read import from_entries
 from .._plan import xfrm as planner
@@ -124,7 +124,7 @@ class XfrmResource(Resource):
         try:
             for operation in plan.operations:
                 self.kernel.write(operation)
-        except KernelError:
+        except FabricError:
             there = self.kernel.digests()
             if there is not None:  # else any of them may be in use
                 xfrm_keys.forget(key for key in keys if key not in there)

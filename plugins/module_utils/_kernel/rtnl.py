@@ -14,8 +14,10 @@ from . import codec
 
 SOL_NETLINK = 270
 NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 10, 11, 12
-SO_RCVBUFFORCE = 33
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
+RECEIVE, SEND = (SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)
 RECEIVE_BUFFER = 1 << 20  # room for the replies to one batch many times over; what does not fit is lost
+SEND_BUFFER = 1 << 20  # a batch goes whole or not at all; one of policies with six templates has 80 KB
 # Messages a system call. Adding rows is fastest from 4 to 256 and falls off a cliff above 500; and a socket whose
 # buffer could not be enlarged holds 256 replies.
 BATCH = 128
@@ -28,9 +30,9 @@ class Interrupted(Exception):
     """The table changed under a dump."""
 
 
-def grow(made, room):
-    """Enlarge a socket's receive buffer, as far as that is allowed."""
-    for option in (SO_RCVBUFFORCE, socket.SO_RCVBUF):
+def grow(made, room, options=RECEIVE):
+    """Enlarge a socket's receive buffer, or that to send, as far as that is allowed."""
+    for option in options:
         try:
             made.setsockopt(socket.SOL_SOCKET, option, room)
             return
@@ -48,6 +50,7 @@ class Rtnl:
         try:
             self.socket.bind((0, 0))
             grow(self.socket, RECEIVE_BUFFER)
+            grow(self.socket, SEND_BUFFER, SEND)
             for option in (NETLINK_CAP_ACK,) * (not requests) + (NETLINK_EXT_ACK,) if words else ():
                 self._try_option(option)
             self._try_option(NETLINK_GET_STRICT_CHK)
@@ -70,9 +73,15 @@ class Rtnl:
         """Let a receive that nothing comes to end with BlockingIOError. After that the socket is not to be used any more."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", seconds, 0))
 
+    def _send(self, data, what):
+        try:
+            self.socket.send(data)
+        except OSError as error:
+            raise KernelError(what, error.errno) from None
+
     def request(self, kind, body, what, flags=0):
         """Send one request; the first reply as (data, start, end) of its message, or None when it was a bare yes."""
-        self.socket.send(codec.message(kind, codec.NLM_F_REQUEST | codec.NLM_F_ACK | flags, 1, body))
+        self._send(codec.message(kind, codec.NLM_F_REQUEST | codec.NLM_F_ACK | flags, 1, body), what)
         reply = None
         while True:
             data = self.socket.recv(1 << 16)
@@ -89,7 +98,7 @@ class Rtnl:
 
         Raises Interrupted at the end where the kernel says that the table changed meanwhile.
         """
-        self.socket.send(codec.message(kind, codec.NLM_F_REQUEST | codec.NLM_F_DUMP, 1, body))
+        self._send(codec.message(kind, codec.NLM_F_REQUEST | codec.NLM_F_DUMP, 1, body), what)
         interrupted = False
         while True:
             data = self.socket.recv(1 << 16)
@@ -109,7 +118,7 @@ class Rtnl:
 
     def batch(self, payload):
         """Send a batch of messages; their replies as datagrams, until the kernel has handled the whole batch."""
-        self.socket.send(payload + _FENCE)
+        self._send(payload + _FENCE, "a batch by netlink")
         while True:
             data = self.socket.recv(1 << 16)
             if data[4:6] == _ERROR and data[8:12] == _FENCE_SEQ:
