@@ -7,6 +7,7 @@ import socket
 import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible import xfrm as resource
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible import xfrm_keys
+from ansible_collections.vtep.fabric.plugins.module_utils._daemons import files
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import codec, rtnl, xfrm
 from ansible_collections.vtep.fabric.plugins.module_utils._kernel import xfrm_messages as messages
 from ansible_collections.vtep.fabric.plugins.module_utils._model import xfrm as model
@@ -132,3 +133,17 @@ class Failing:
 
     def digests(self):
         return self.there
+
+
+def test_one_run_at_a_time_has_the_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(xfrm_keys, "RECORD", tmp_path / "vtep.fabric" / "used-keys")
+    monkeypatch.setattr(files, "lock", lambda path, lock=files.lock: lock(path, seconds=0))
+    desired = resource.Desired(model.Wanted(), "present", "none", False)
+    first, second = resource.XfrmResource(), resource.XfrmResource()
+    first.read(desired)
+    with pytest.raises(FabricError, match="locked"):
+        second.read(desired)
+    xfrm_keys.add(["aa"])  # which the first may
+    first.close()
+    assert second.read(desired)[1] == {"aa"}
+    second.close()

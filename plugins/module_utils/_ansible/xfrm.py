@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 from .._kernel.xfrm import Xfrm
 from .._kernel.xfrm_messages import selector_told
 from .._model import xfrm as model
@@ -86,9 +88,12 @@ class XfrmResource(Resource):
     def __init__(self, diff=False):
         self.diff = diff
         self.kernel = Xfrm()
+        self.lock = None
 
     def close(self):
         self.kernel.close()
+        if self.lock is not None:
+            os.close(self.lock)
 
     def normalise(self, params):
         faults = []
@@ -105,6 +110,7 @@ class XfrmResource(Resource):
         return Desired(wanted, params["state"], params["purge"], params["assume_gone"])
 
     def read(self, desired):
+        self.lock = xfrm_keys.lock()
         return self._look(desired), xfrm_keys.used()
 
     def _look(self, desired):

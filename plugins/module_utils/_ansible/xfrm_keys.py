@@ -42,6 +42,11 @@ def private_text(path):
         os.close(handle)
 
 
+def lock():
+    """A descriptor that one run has at a time on this host, until it is closed: two that read one record could use one key."""
+    return files.lock(RECORD.parent.parent)
+
+
 def used():
     """Digests of the keys that were used for output on this host."""
     return set(_lines())
@@ -69,9 +74,5 @@ def forget(digests):
 
 
 def _change(edit):
-    handle = files.lock(RECORD.parent)
-    try:
-        lines = edit(_lines())[-KEPT:]
-        files.write(RECORD, HEADER + "".join(f"{line}\n" for line in lines), 0o600)
-    finally:
-        os.close(handle)
+    lines = edit(_lines())[-KEPT:]
+    files.write(RECORD, HEADER + "".join(f"{line}\n" for line in lines), 0o600)
