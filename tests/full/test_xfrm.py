@@ -428,6 +428,14 @@ def test_states_take_the_places_of_those_that_packets_wait_by(fabric, pings):
     listener.close()
 
 
+@ONE_FAMILY
+def test_a_state_for_all_marks_takes_the_places_of_those_with_one(fabric):
+    back = on(fabric, fabric.a, pair(fabric))[1]
+    assert fabric.a.counted(states=[{**back, "mark": mark} for mark in ("5", "6/0xff")]) == (2, 0, 0, 0)
+    assert fabric.a.counted(states=[back], purge="owned") == (0, 1, 1, 0)
+    assert fabric.a.counted(states=[{**back, "mark": "5"}], purge="owned") == (0, 1, 0, 0)
+
+
 def test_states_stay_where_path_mtu_discovery_is_off(fabric):
     with fabric.a.here():
         Path("/proc/sys/net/ipv4/ip_no_pmtu_disc").write_text("1")

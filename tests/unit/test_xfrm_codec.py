@@ -162,6 +162,19 @@ def test_a_larval_state_stands_in_nobodys_way():
         assert kernel.state_meets(state(STATE6), told, 0, len(told)) == met
 
 
+def test_a_state_that_takes_all_marks_is_in_the_place_of_one_of_ours_with_a_mark():
+    data = dumped(STATE6)
+    wide = state(STATE6.replace(" mark 5 mask 0xff", ""))
+    theirs = bytearray(data)
+    theirs[16 + kernel.SEQ_AT + 3] = 0
+    assert kernel.state_meets(wide, data, 0, len(data))
+    assert not kernel.state_meets(wide, bytes(theirs), 0, len(data))
+    assert not kernel.state_meets(
+        wide._replace(shape=None), data, 0, len(data)
+    )  # what is to go is named by its own mark
+    assert not kernel.state_meets(state(STATE6.replace("mark 5", "mark 6")), data, 0, len(data))
+
+
 def test_a_flag_that_the_kernel_gives_states_of_ipv4_is_no_change():
     """Where net.ipv4.ip_no_pmtu_disc is on."""
     for plain, how in ((STATE4.replace(" flag nopmtudisc", ""), None), (STATE6, "")):

@@ -63,6 +63,13 @@ def other(i):
     return model.Found(model.STATE, True, ROWS.states[i].text(), b"", "of another key")
 
 
+def test_all_that_stands_in_the_way_of_a_state_goes_before_it_is_made():
+    seen = model.Seen(different=[(0, other(0), ""), (0, found(OLD.states[0]), "")], same=[1, 2, 3, 4, 5, 6])
+    made = plan(ROWS, seen)
+    assert steps(made) == ["delete state 0x500", "delete state 0x1000", "create state 0x1000"]
+    assert (len(made.changed), made.removed) == (1, [found(OLD.states[0])])
+
+
 def test_a_policy_that_differs_is_replaced_in_its_place():
     seen = model.Seen(same=[0, 1, 2, 3, 5, 6], different=[(4, found(ROWS.policies[0]), "")])
     assert steps(plan(ROWS, seen)) == ["replace policy in"]

@@ -206,7 +206,10 @@ def state_meets(state, data, start, end):
     if not state_owned(data, start) and state_larval(data, start, end):
         return False
     mark = _mark_in(data, start + HEAD + SA_SIZE, end)
-    return mark == state.mark or covers(mark, state.mark)
+    if mark == state.mark or covers(mark, state.mark):
+        return True
+    # One of ours that takes fewer marks has to go before: deleted later, by its mark, the kernel would find the new one (xfrm_del_sa).
+    return state.shape is not None and state_owned(data, start) and covers(state.mark, mark)
 
 
 def state_larval(data, start, end):

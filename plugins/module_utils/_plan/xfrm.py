@@ -42,7 +42,7 @@ def plan(wanted, seen, state="present", purge="none", used=(), assume_gone=False
     rows = wanted.rows()
     foreign = []
     vacant = set(seen.missing)
-    at = {}
+    at, beside = {}, []
     for i, found, how in seen.different:
         if not found.owned and assume_gone:
             vacant.add(i)
@@ -51,7 +51,7 @@ def plan(wanted, seen, state="present", purge="none", used=(), assume_gone=False
         elif state == "absent":
             made.removed.append(found)
         elif i in at:
-            made.removed.append(found)  # a second state that stands in the way of one wanted
+            beside.append(found)  # a second state that stands in the way of one wanted
         else:
             at[i] = (rows[i], found, how)
     _refuse(
@@ -63,6 +63,7 @@ def plan(wanted, seen, state="present", purge="none", used=(), assume_gone=False
         _order(made, [], [], made.removed)
         return made
     made.changed = list(at.values())
+    made.removed += beside
     made.added = [rows[i] for i in sorted(vacant - set(at))]
     here = {found.digest for _i, found, _how in seen.different} | {found.digest for found in seen.strangers}
     again = [row for row in made.new_states() if _counts(row) and (row.digest() in used or row.digest() in here)]
@@ -73,7 +74,7 @@ def plan(wanted, seen, state="present", purge="none", used=(), assume_gone=False
     )
     if purge == "owned":
         made.removed = made.removed + seen.strangers
-    _order(made, made.added, made.changed, made.removed)
+    _order(made, made.added, made.changed, made.removed, beside)
     return made
 
 
@@ -90,10 +91,12 @@ def _counts(row):
     return row.shape.dir == OUT and row.counter
 
 
-def _order(made, added, changed, removed):
-    """What comes in is understood before it is demanded, and what goes out has its state before and as long as its policy asks."""
+def _order(made, added, changed, removed, beside=()):
+    """What comes in is understood before it is demanded, and what goes out has its state before and as long as its policy asks. beside:
+    what of the removed has to go before what is changed is made."""
     for direction in (IN, OUT):
         _add(made, CREATE, [row for row in added if row.kind == STATE and row.shape.dir == direction])
+    _add(made, DELETE, list(beside))
     for direction in (IN, OUT):
         pairs = [(row, old) for row, old, _how in changed if row.kind == STATE and row.shape.dir == direction]
         _add(made, DELETE, [old for _row, old in pairs])
@@ -102,7 +105,7 @@ def _order(made, added, changed, removed):
         _add(made, CREATE, [row for row in added if row.kind == POLICY and row.dir == direction])
         _add(made, REPLACE, [row for row, _old, _how in changed if row.kind == POLICY and row.dir == direction])
     _add(made, DELETE, [found for found in removed if found.kind == POLICY])
-    _add(made, DELETE, [found for found in removed if found.kind == STATE])
+    _add(made, DELETE, [found for found in removed if found.kind == STATE and found not in beside])
 
 
 def _add(made, kind, rows):
