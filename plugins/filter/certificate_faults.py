@@ -46,9 +46,25 @@ _value:
   elements: str
 """
 
+from collections.abc import Mapping
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.vtep.fabric.plugins.module_utils._model import values
 from ansible_collections.vtep.fabric.plugins.plugin_utils.certificates import faults
+
+WORDS = ("ca", "cert", "key")
+
+
+def certificate_faults(texts, address, root=False):
+    if not isinstance(texts, Mapping) or any(word not in texts for word in WORDS):
+        raise AnsibleFilterError(f"certificate_faults: it takes a mapping with the texts of {', '.join(WORDS)} in PEM")
+    try:
+        address = values.address(address)
+    except ValueError as error:
+        raise AnsibleFilterError(f"certificate_faults: address: {error}") from None
+    return faults(texts, address, root)
 
 
 class FilterModule:
     def filters(self):
-        return {"certificate_faults": faults}
+        return {"certificate_faults": certificate_faults}

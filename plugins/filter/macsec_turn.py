@@ -86,6 +86,8 @@ _value:
       elements: str
 """
 
+from collections.abc import Mapping
+
 from ansible.errors import AnsibleFilterError
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import InputError
 from ansible_collections.vtep.fabric.plugins.module_utils._plan import macsec_fabric
@@ -94,12 +96,22 @@ from ansible_collections.vtep.fabric.plugins.module_utils._plan import macsec_fa
 def turn(section, told, secret, host, step, rotate=False):
     if step not in macsec_fabric.STEPS:
         raise AnsibleFilterError(f"macsec_turn: step: {step!r} is unknown; known are {', '.join(macsec_fabric.STEPS)}")
+    if not isinstance(section, Mapping) or any(word not in section for word in ("devices", "peers", "cipher")):
+        raise AnsibleFilterError("macsec_turn: it takes the section macsec of a host's plan")
+    if not isinstance(told, Mapping) or not all(map(_are_devices, told.values())):
+        raise AnsibleFilterError("macsec_turn: told: is not {host: devices}, as macsec_info tells them")
     if not isinstance(rotate, bool):
         raise AnsibleFilterError(f"macsec_turn: rotate: {rotate!r} is neither true nor false; write | bool after it")
     try:
         return macsec_fabric.turn(section, told, secret, host, step, rotate)
     except InputError as error:
         raise AnsibleFilterError(f"macsec_turn: {error}") from None
+
+
+def _are_devices(listed):
+    return isinstance(listed, list) and all(
+        isinstance(one, Mapping) and "name" in one and "sci" in one for one in listed
+    )
 
 
 class FilterModule:

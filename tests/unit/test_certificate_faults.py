@@ -4,6 +4,8 @@
 import subprocess
 
 import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.vtep.fabric.plugins.filter import certificate_faults
 from ansible_collections.vtep.fabric.plugins.plugin_utils import certificates
 from ansible_collections.vtep.fabric.plugins.plugin_utils.certificates import faults
 
@@ -208,3 +210,17 @@ def test_a_key_of_a_kind_that_nobody_knows(made):
     texts = made.member("chinese")
     assert all(": " in fault for fault in faults(texts, ADDRESS))
     assert isinstance(certificates.kind(texts["cert"]), str)
+
+
+@pytest.mark.parametrize(
+    ("texts", "address", "fault"),
+    [
+        ("ca", ADDRESS, "certificate_faults: it takes a mapping with the texts of ca, cert, key in PEM"),
+        ({"ca": "", "cert": ""}, ADDRESS, "it takes a mapping with the texts of ca, cert, key"),
+        ({"ca": "", "cert": "", "key": ""}, "s1", "certificate_faults: address: 's1' is not an IP address"),
+        ({"ca": "", "cert": "", "key": ""}, None, "address: None is not an IP address"),
+    ],
+)
+def test_what_the_filter_cannot_take_is_told(texts, address, fault):
+    with pytest.raises(AnsibleFilterError, match=fault):
+        certificate_faults.certificate_faults(texts, address)

@@ -417,6 +417,12 @@ def test_without_a_free_number_it_is_said_what_to_do():
 def test_the_filter_takes_it_and_names_a_wrong_step():
     made = turn_filter.turn(PLANS["s1"]["macsec"], STEADY, SECRET, "s1", "drop")
     assert made == turn(STEADY, "drop")
+    for section in (None, {"devices": []}):
+        with pytest.raises(AnsibleFilterError, match="macsec_turn: it takes the section macsec of a host's plan"):
+            turn_filter.turn(section, STEADY, SECRET, "s1", "drop")
+    for wrong in (None, {"s1": None}, {"s1": STEADY["s1"][0]}, {"s1": ["ms-eth0"]}, {"s1": [{}]}):
+        with pytest.raises(AnsibleFilterError, match="macsec_turn: told: is not .host: devices., as macsec_info tells"):
+            turn_filter.turn(PLANS["s1"]["macsec"], wrong, SECRET, "s1", "drop")
     with pytest.raises(AnsibleFilterError, match="macsec_turn: rotate: 'false' is neither true nor false"):
         turn_filter.turn(PLANS["s1"]["macsec"], STEADY, SECRET, "s1", "drop", "false")
     with pytest.raises(AnsibleFilterError, match="step: 'fly' is unknown"):

@@ -149,6 +149,12 @@ def test_policies_of_a_mesh():
         ({"port": 70000}, "port: 70000 is out of range; it must be 1 to 65535"),
         ({"replay_window": -1}, "replay_window: -1 is out of range; it must be 0 to 4096"),
         ({"encap": "espinudp"}, "encap: 'espinudp' is not a mapping; write"),
+        ({"encap": {"sport": 0}}, "encap: sport: 0 is out of range; it must be 1 to 65535"),
+        ({"encap": {"dport": "x"}}, "encap: dport: 'x' is not a whole number"),
+        ({"encap": {"type": "espintcp"}}, "encap: type: 'espintcp' is not known; it is espinudp"),
+        ({"encap": {"port": 4500}}, "encap: port: is not a known word; known are type, sport, dport"),
+        ({"block": "no"}, "block: 'no' is neither true nor false; in a template, write | bool after it"),
+        ({"esn": "maybe"}, "esn: 'maybe' is neither true nor false"),
         ({"ciper": "x"}, "ciper: is not a known word; known are algorithm, key_bits,"),
     ],
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .._model import values
 from .._model.errors import InputError
-from .._model.xfrm import ALGORITHMS, IN, OUT, TRANSPORT, TUNNEL, U32_MAX, WINDOW_MAX
+from .._model.xfrm import ALGORITHMS, ESPINUDP, IN, OUT, TRANSPORT, TUNNEL, U32_MAX, WINDOW_MAX
 from .._model.xfrm_keys import SECRET_MIN, End, direction
 
 PRIORITY, BLOCK_PRIORITY = 1000, 2000  # the kernel takes the policy with the least
@@ -58,8 +58,10 @@ def mesh(
             numbers[name] = values.integer(value, low, high)
         except ValueError as error:
             faults.append(f"{name}: {error}")
-    if encap is not None and not isinstance(encap, dict):
-        faults.append(f"encap: {encap!r} is not a mapping; write {{type: espinudp, sport: 4500, dport: 4500}}")
+    for name, value in (("esn", esn), ("block", block)):
+        if not isinstance(value, bool):
+            faults.append(f"{name}: {value!r} is neither true nor false; in a template, write | bool after it")
+    faults += _encap_faults(encap)
     ends = _ends(hosts, faults)
     mine = ends.get(str(host))
     if mine is None:
@@ -76,6 +78,24 @@ def mesh(
         made.block()
     made.check()
     return {"states": made.states, "policies": made.policies}
+
+
+def _encap_faults(encap):
+    if encap is None:
+        return
+    if not isinstance(encap, dict):
+        yield f"encap: {encap!r} is not a mapping; write {{type: espinudp, sport: 4500, dport: 4500}}"
+        return
+    for name, value in encap.items():
+        if name == "type" and value != ESPINUDP:
+            yield f"encap: type: {value!r} is not known; it is {ESPINUDP} (RFC 3948)"
+        elif name in ("sport", "dport"):
+            try:
+                values.integer(value, 1, 65535)
+            except ValueError as error:
+                yield f"encap: {name}: {error}"
+        elif name != "type":
+            yield f"encap: {name}: is not a known word; known are type, sport, dport"
 
 
 def _ends(hosts, faults):
