@@ -101,7 +101,8 @@ options:
   send_sci: &send_sci
     description: >-
       Whether each frame has the SCI, 8 bytes. On by default. Only one of O(send_sci), O(end_station) and O(scb) can be V(true).
-      Changes live.
+      Changes live, but that V(false) takes a new device where the SCI is not that of the MAC address and port 1, which receivers
+      then go by.
     type: bool
   end_station: &end_station
     description: Whether frames have the end station bit. Off by default. Changes live.

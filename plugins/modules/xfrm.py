@@ -205,12 +205,16 @@ options:
       - It holds keys, so it is refused if others than its owner may read it.
     type: path
   state:
-    description: With V(absent) the module's own rows in the places of the given ones are removed, whatever they say.
+    description: >-
+      With V(absent) the module's own rows in the places of the given ones are removed, whatever they say. It does not go with
+      O(purge=owned), and reads no O(states[].key_file).
     type: str
     choices: [present, absent]
     default: present
   purge:
-    description: V(owned) removes all states and policies that are the module's own and not given.
+    description: >-
+      V(owned) removes all states and policies that are the module's own and not given. It is refused with O(state=absent), which names
+      what is to go.
     type: str
     choices: [none, owned]
     default: none
@@ -262,7 +266,9 @@ EXAMPLES = r"""
     policies:
       - {dir: out, <<: *pair, priority: 1000, tmpl: [{mode: transport, spi: "0x1001", reqid: 118}]}
       - {dir: in, <<: *back, priority: 1000, tmpl: [{mode: transport, reqid: 118}]}
-      - {dir: in, dst: "2001:db8:1::1", proto: udp, dport: 4789, priority: 2000, action: block}
+      # Whatever else is VXLAN, to any address that the host has: a VXLAN device takes packets to all of them.
+      - {dir: out, src: "2001:db8:1::1", dst: "::/0", proto: udp, dport: 4789, priority: 2000, action: block}
+      - {dir: in, src: "::/0", dst: "::/0", proto: udp, dport: 4789, priority: 2000, action: block}
     purge: owned
 
 - name: A mesh of all VTEPs, with keys from one secret
@@ -313,7 +319,7 @@ sample:
   returned: success
   type: list
   elements: str
-  sample: ["added policy dir in src ::/0 dst 2001:db8:1::1/128 proto udp dport 4789 priority 2000 action block"]
+  sample: ["added policy dir in src ::/0 dst ::/0 proto udp dport 4789 priority 2000 action block"]
 faults:
   description: Every fault of the input, up to a bounded number.
   returned: when the input is refused

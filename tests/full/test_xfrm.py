@@ -431,7 +431,8 @@ def test_states_take_the_places_of_those_that_packets_wait_by(fabric, pings):
 @ONE_FAMILY
 def test_a_state_for_all_marks_takes_the_places_of_those_with_one(fabric):
     back = on(fabric, fabric.a, pair(fabric))[1]
-    assert fabric.a.counted(states=[{**back, "mark": mark} for mark in ("5", "6/0xff")]) == (2, 0, 0, 0)
+    marked = [{**back, "mark": mark, "key": key(36)} for mark in ("5", "6/0xff")]
+    assert fabric.a.counted(states=marked) == (2, 0, 0, 0)
     assert fabric.a.counted(states=[back], purge="owned") == (0, 1, 1, 0)
     assert fabric.a.counted(states=[{**back, "mark": "5"}], purge="owned") == (0, 1, 0, 0)
 

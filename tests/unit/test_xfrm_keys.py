@@ -2,11 +2,13 @@
 """Keys derived from one secret, the mesh that is made of them, and the files on a host that keep keys and their record."""
 
 import pytest
+import yaml
 from ansible_collections.vtep.fabric.plugins.module_utils._ansible import xfrm_keys as host_keys
 from ansible_collections.vtep.fabric.plugins.module_utils._model import xfrm_keys as keys
 from ansible_collections.vtep.fabric.plugins.module_utils._model.errors import InputError
 from ansible_collections.vtep.fabric.plugins.module_utils._model.xfrm_read import from_entries
 from ansible_collections.vtep.fabric.plugins.module_utils._plan.xfrm_mesh import KEY_BITS, mesh
+from ansible_collections.vtep.fabric.plugins.modules import xfrm as module
 
 SECRET = "a secret of the fabric that has more than enough characters"
 HOSTS = [{"name": f"s{i}", "address": f"2001:db8:{i}::1", "epoch": f"boot {i}"} for i in range(1, 5)]
@@ -120,6 +122,13 @@ def test_policies_of_a_mesh():
         state.sel.src == state.src and state.sel.dst == state.dst and state.sel.dport == 4789 for state in read.states
     )
     assert len(states("s1", block=False)[1].policies) == 6
+
+
+def test_the_example_of_the_module_blocks_what_a_mesh_does():
+    example = yaml.safe_load(module.EXAMPLES)[0]["vtep.fabric.xfrm"]
+    read = from_entries(example["states"], example["policies"], False, lambda path: f"0x{path.encode().hex():0<40.40}")
+    blocks = [policy.text() for policy in read.policies if policy.action == "block"]
+    assert blocks == [policy.text() for policy in states("s1")[1].policies if policy.action == "block"]
 
 
 @pytest.mark.parametrize(
