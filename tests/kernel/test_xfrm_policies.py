@@ -194,10 +194,10 @@ def test_a_kernel_without_esp_is_named_before_the_first_change(state, family, op
 
 @pytest.mark.parametrize("errno_", [errno.ENOSYS, errno.ENOENT])
 def test_an_algorithm_that_the_kernel_lacks_is_named(monkeypatch, errno_):
-    def add(sock, state):
+    def replaced(self, state):
         return (errno_, None) if state.shape.algorithm == "aes-gcm" else (0, None)
 
-    monkeypatch.setattr(kernel, "_add", add)
+    monkeypatch.setattr(kernel.Xfrm, "_replaced", replaced)
     with pytest.raises(
         MissingError, match=r"kernel has no rfc4106\(gcm\(aes\)\) for ESP, or no ESP: CONFIG_CRYPTO_GCM .*INET6_ESP"
     ):
