@@ -8,7 +8,7 @@ import pytest
 from ansible_collections.vtep.fabric.plugins.module_utils._agent import directory
 from ansible_collections.vtep.fabric.plugins.module_utils._agent.claims import Claim
 from ansible_collections.vtep.fabric.plugins.module_utils._agent.directory import Directory
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 
@@ -454,6 +454,10 @@ STEPS = st.one_of(
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(STEPS, max_size=12))
+@example([
+    ("snapshot", [claim(1, 1, 1, []), claim(1, 1, 1, [1], 200), claim(3, 1, 1, [1], 200)], 0.0), ("put", claim(1, 1, 1, [])),
+    ("put", claim(1, 1, 1, [])), ("tick",), ("put", claim(2, 1, 1, [1], 200)), ("tick",),
+])  # fmt: skip
 def test_it_says_what_a_plain_model_says(steps):
     one, model = Directory(), Model()
     for now, (what, *arguments) in enumerate(steps):
@@ -484,7 +488,8 @@ def test_it_says_what_a_plain_model_says(steps):
                 sharers = model.sharers(vni, ip(n))
                 assert one.address(vni, ip(n)) == (sharers[0].mac if sharers else None)
     one.snapshot([], 1000)
-    assert (len(one), one.vnis(), one.conflicts, one.tick(1000)) == (0, [], {}, None)
+    # A conflict that came and went within the snapshot may still have it called once.
+    assert (len(one), one.vnis(), one.conflicts, one.tick(1000 + directory.PATIENCE)) == (0, [], {}, None)
 
 
 @settings(max_examples=100, deadline=None)
