@@ -66,6 +66,19 @@ STACKED = [
     (FLOOD, "inside"),
     ("multicast", "underlay"),
 ]
+# A run from one mode to another is killed at a task, and the next one goes on, or back. In the first VXLAN is plain still, and the former
+# mode's guard is all that keeps it from the wire; service nodes, which encrypt nothing inside, have one too.
+KILLED = [
+    (
+        "vxfld-snr",
+        "underlay",
+        "inside",
+        "underlay : Remove MACsec devices that the underlay does not run on",
+        "underlay",
+    ),
+    (FLOOD, "ike", "static", "ipsec : Encrypt what is sent", "static"),
+    (FLOOD, "static", "underlay", "underlay : Wait until all OSPFv3 neighbours", "underlay"),
+]
 # Counts VXLAN that hosts send to the underlay's bridge and that holds no MACsec; ESP, and MACsec below it, show none.
 CLEAR = r"""
 import socket, struct, sys, threading
@@ -183,6 +196,17 @@ class Encrypted(Fabric):
         assert len(words.seen) > 10 and not [one for one in words.seen for key in keys if key in one]
         return done
 
+    def broken_off(self, variant, mode, name):
+        """site.yml, killed when a task of that name has begun."""
+        words = self.command("site.yml", *self.words(variant, mode))
+        process = subprocess.Popen(
+            words, cwd=ROOT, env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        with process:
+            began = any(line.startswith("TASK") and name in line for line in process.stdout)
+            process.kill()
+        assert began, name
+
     def keys(self):
         """Those of ESP, which the kernel shows, unlike those of MACsec."""
         return {key for host in VTEPS for key in re.findall("0x([0-9a-f]{32,})", self.run(host, "ip xfrm state"))}
@@ -213,9 +237,12 @@ class Encrypted(Fabric):
         path = ROOT / "build" / f"encryption-{self.prefix}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(self.losses, indent=1) + "\n")
-        left = [script for modes, script in LEFT.items() if mode not in modes]
-        assert self.look("\n".join(["exec 2>/dev/null", *left, "true"])) == {host: [] for host in VTEPS}
+        self.has_nothing_of_others()
         return six.lost, four.lost
+
+    def has_nothing_of_others(self):
+        left = [script for modes, script in LEFT.items() if self.mode not in modes]
+        assert self.look("\n".join(["exec 2>/dev/null", *left, "true"])) == {host: [] for host in VTEPS}
 
     def comes_from(self, mode):
         """A test that is picked alone brings the fabric to where the one before it would have left it."""
@@ -414,6 +441,22 @@ def test_each_variant_with_each_mode(fabric, variant, mode):
 @pytest.mark.parametrize(("variant", "mode"), STACKED)
 def test_what_is_on_what_goes_anew_comes_back(fabric, variant, mode):
     fabric.convert(variant, mode, predict=True)
+    fabric.proven()
+    fabric.stays()
+
+
+@pytest.mark.parametrize(("variant", "old", "new", "task", "then"), KILLED, ids=["-".join(row[:3]) for row in KILLED])
+def test_after_a_run_that_was_killed(fabric, variant, old, new, task, then):
+    if (fabric.variant, fabric.mode) != (variant, old):
+        fabric.convert(variant, old)
+    with Clear(fabric) as clear, Ping(fabric, "h1", "2001:db8:ff::13"):
+        fabric.static_uses += "static" in (new, then)
+        fabric.broken_off(variant, new, task)
+        time.sleep(15)
+        fabric.go(variant, then)
+    assert clear.found == "0"
+    fabric.mode = then
+    fabric.has_nothing_of_others()
     fabric.proven()
     fabric.stays()
 
