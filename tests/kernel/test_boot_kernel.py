@@ -43,7 +43,8 @@ def host(suite, archive):
 def record(host, variant):
     plan = json.loads((GOLDEN / variant / "s2.json").read_text())
     # What drops VXLAN in clear needs no ESP.
-    plan["ipsec"] = {"block": ipsec.block(plan["local"], plan["family"], 4789, external=variant == "unicast-routing")}
+    block = ipsec.block(plan["local"], plan["family"], 4789, external=variant == "unicast-routing")
+    plan["ipsec"] = {"mode": "ike", "block": block}
     host.write("/var/lib/vtep.fabric/boot.json", json.dumps(boot.record(plan)))
     return plan
 
