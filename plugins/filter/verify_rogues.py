@@ -10,7 +10,8 @@ version_added: "0.1.0"
 short_description: What a rogue sends to prove that VTEPs let nothing in that is not encrypted
 description:
   - For each VTEP of a fabric that encrypts, a frame in unencrypted VXLAN from an address of the rogue's own, and one from the
-    address of another VTEP. The role C(vtep.fabric.verify) has its script send them.
+    address of another VTEP; a service node that replicates gets the same, whose copies VTEPs would take. The role
+    C(vtep.fabric.verify) has its script send them.
   - Every host of the groups C(vteps), C(service_nodes) and C(registry) must have the facts C(preflight_plan) and C(preflight_host) of the
     role C(vtep.fabric.preflight).
 positional: _input, groups, rogues, marker
