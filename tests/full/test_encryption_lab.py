@@ -79,6 +79,14 @@ KILLED = [
     (FLOOD, "ike", "static", "ipsec : Encrypt what is sent", "static"),
     (FLOOD, "static", "underlay", "underlay : Wait until all OSPFv3 neighbours", "underlay"),
 ]
+# How strongSwan is no longer to be had on a host: gone for good while systemd goes on starting it, or there and deaf.
+DEAD = {
+    "gone": (
+        "mv /usr/sbin/charon-systemd /usr/sbin/away; pkill -KILL charon-systemd",
+        "mv /usr/sbin/away /usr/sbin/charon-systemd",
+    ),
+    "deaf": ("pkill -STOP charon-systemd", "true"),
+}
 # Counts VXLAN that hosts send to the underlay's bridge and that holds no MACsec; ESP, and MACsec below it, show none.
 CLEAR = r"""
 import socket, struct, sys, threading
@@ -457,6 +465,17 @@ def test_after_a_run_that_was_killed(fabric, variant, old, new, task, then):
     assert clear.found == "0"
     fabric.mode = then
     fabric.has_nothing_of_others()
+    fabric.proven()
+    fabric.stays()
+
+
+@pytest.mark.parametrize(("how", "mode"), [("gone", "static"), ("gone", "none"), ("deaf", "underlay")])
+def test_a_strongswan_that_is_dead_is_left(fabric, how, mode):
+    fabric.convert(FLOOD, "ike")
+    dies, back = DEAD[how]
+    fabric.run("s2", dies)
+    fabric.convert(FLOOD, mode)
+    fabric.run("s2", back)
     fabric.proven()
     fabric.stays()
 

@@ -173,10 +173,10 @@ class Mesh:
         )
 
     def forget(self, name):
-        """What the unit does before it starts strongSwan."""
+        """What the unit does when strongSwan has ended."""
         words = {"ipsec_loaded": "/run/loaded", "ipsec_started": "/run/started", "ipsec_plan": self.plans[name]}
         unit = render("strongswan-unit.conf.j2", **words)
-        found = re.findall("^ExecStartPre=-(.*)$", unit, re.MULTILINE)
+        found = re.findall("^ExecStopPost=-(.*)$", unit, re.MULTILINE)
         assert len(found) == 6
         self.hosts[name].sh("\n".join(found))
 
@@ -298,7 +298,7 @@ def test_new_keys_lose_nothing_and_a_dead_daemon_lets_nothing_out(mesh):
         mesh.start("s1")
         mesh.answers("s1", "s2")
 
-        # One that is killed leaves its policies, and the unit removes them before the next one starts.
+        # One that is killed leaves its policies, and the unit removes them then.
         mesh.hosts["s1"].sh("pkill -KILL charon; while pgrep charon; do sleep 0.1; done")
         assert "spi" in mesh.hosts["s1"].sh("ip xfrm policy")
         mesh.forget("s1")
