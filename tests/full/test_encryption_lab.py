@@ -469,6 +469,17 @@ def test_after_a_run_that_was_killed(fabric, variant, old, new, task, then):
     fabric.stays()
 
 
+def test_a_supplicant_whose_device_was_made_anew_is_started_again(fabric):
+    """By the run after the one that made it and was killed before it came to supplicants."""
+    fabric.convert(FLOOD, "mka")
+    fabric.run("s2", "ip link del ms-eth0")
+    fabric.broken_off(FLOOD, "mka", "macsec : Write the unit")
+    time.sleep(15)
+    assert fabric.go(FLOOD, "mka")
+    fabric.proven()
+    fabric.stays()
+
+
 @pytest.mark.parametrize(("how", "mode"), [("gone", "static"), ("gone", "none"), ("deaf", "underlay")])
 def test_a_strongswan_that_is_dead_is_left(fabric, how, mode):
     fabric.convert(FLOOD, "ike")
@@ -544,6 +555,21 @@ def test_from_macsec_over_ipv4_to_esp_over_ipv6(fabric):
     """Hosts have both addresses all the time, and ESP is for the new one only."""
     with fabric.on({"fabric_underlay_family": 4}):
         fabric.convert(FLOOD, "underlay")
+    fabric.convert(FLOOD, "static")
+    fabric.proven()
+
+
+def test_from_macsec_to_esp_from_another_address(fabric):
+    """Which is not for what VXLAN devices send from the former one."""
+    fabric.convert(FLOOD, "underlay")
+    with fabric.on({"vtep_address": "2001:db8:{{ inventory_hostname[1] }}::9"}):
+        fabric.convert(FLOOD, "static")
+        fabric.proven()
+
+
+def test_from_macsec_of_routes_to_esp_of_bridges(fabric):
+    """The routes' device takes VXLAN of both families, and ESP is for one."""
+    fabric.convert("unicast-routing", "underlay")
     fabric.convert(FLOOD, "static")
     fabric.proven()
 
