@@ -64,6 +64,12 @@ ALL = [
     pytest.param(overhead.Stack(family, how, vlan_tags=tags), id=f"ipv{family}-{name}{'-vlan' if tags else ''}")
     for family, (name, how), tags in itertools.product((4, 6), encryptions(), (0, 1))
 ]
+# Tags of endpoints are within the MACsec that is within the VXLAN. tests/kernel/test_mtu_wire.py has them without it.
+ALL += [
+    pytest.param(overhead.Stack(family, how, inner_vlan_tags=tags), id=f"ipv{family}-{name}-{tags}inner")
+    for family, (name, how), tags in itertools.product((4, 6), encryptions(), (1, 2))
+    if how.macsec == "inside"
+]
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +107,9 @@ def one_byte_more(wire):
     """With the VXLAN device's MTU out of the way: the largest passes, and the next does not, over the wire or by the kernel's word."""
     how = wire.stack.encryption
     if how.macsec == "inside":
-        assert wire.set_mtu("oversec", wire.overlay)
-        assert not wire.set_mtu("oversec", wire.overlay + 1)
+        tags = 4 * wire.stack.inner_vlan_tags
+        assert wire.set_mtu("oversec", wire.overlay + tags)
+        assert not wire.set_mtu("oversec", wire.overlay + tags + 1)
     if how.macsec == "underlay":
         assert wire.set_mtu("sec", wire.mtu - overhead.MACSEC)
         assert not wire.set_mtu("sec", wire.mtu - overhead.MACSEC + 1)

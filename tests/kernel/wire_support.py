@@ -151,7 +151,7 @@ class Wire:
             f"link add over address {mac(number, 1)} type vxlan id 100 dstport 4789 nolearning "
             f"local {here} remote {there}" + (" df set" if stack.family == 4 else "")
         )
-        yield f"link set over mtu {overhead.device_mtu(how, self.overlay)}"
+        yield f"link set over mtu {overhead.device_mtu(stack, self.overlay)}"
         yield from up("over")
         if how.macsec == "inside":
             yield from macsec("over", "oversec", how, number, layer=1)

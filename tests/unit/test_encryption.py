@@ -385,10 +385,14 @@ def test_ipv6_needs_1280():
     assert faults_of(change=ipv4_only) == []
 
 
-@pytest.mark.parametrize(("where", "mtu"), [("inside", 1532), ("underlay", 1500)])
-def test_the_device_below_macsec_carries_it_too(where, mtu):
+@pytest.mark.parametrize(
+    ("where", "tags", "mtu"), [("inside", 0, 1532), ("inside", 1, 1536), ("inside", 2, 1540), ("underlay", 1, 1500)]
+)
+def test_the_device_below_macsec_carries_it_too(where, tags, mtu):
+    """And the tags of endpoints, which are within it."""
     words, hosts = fabric()
     jumbo(words, hosts)
+    words["fabric_segments"] = [{**one, "inner_vlan_tags": tags} for one in words["fabric_segments"]]
     words["fabric_encryption"] = {"mode": "macsec", "macsec_mode": where}
     found, _faults = plan.read(words, hosts, "unicast-static-flood")
     compiled = plan.compile_host(found, "unicast-static-flood", "s1")

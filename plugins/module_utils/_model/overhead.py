@@ -52,9 +52,9 @@ def layers(stack, length):
     """The Layers of a frame that carries an inner IP packet of a length, from the inside out."""
     how = stack.encryption
     found = [Layer("inner IP packet", length, "the overlay's")]
+    found += [Layer("inner VLAN tag", 4, "IEEE 802.1Q, 9.6")] * stack.inner_vlan_tags
     if how.macsec == "inside":
         found += macsec(how)
-    found += [Layer("inner VLAN tag", 4, "IEEE 802.1Q, 9.6")] * stack.inner_vlan_tags
     found += [
         Layer("inner Ethernet header", 14, "RFC 7348, section 5"),
         Layer("VXLAN header", 8, "RFC 7348, section 5"),
@@ -127,6 +127,7 @@ def least(stack):
     return below + {4: IPV4_MIN, 6: IPV6_MIN}[stack.family]
 
 
-def device_mtu(encryption, mtu):
-    """The MTU of a segment's VXLAN device. With MACsec above it, it carries that as well."""
-    return mtu + (MACSEC if encryption.macsec == "inside" else 0)
+def device_mtu(stack, mtu):
+    """The MTU of a segment's VXLAN device. With MACsec above it, it carries that as well, and tags below that (macsec_encrypt,
+    drivers/net/macsec.c, which drops what is longer)."""
+    return mtu + (MACSEC + 4 * stack.inner_vlan_tags if stack.encryption.macsec == "inside" else 0)

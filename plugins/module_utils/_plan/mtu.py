@@ -108,7 +108,7 @@ def told(stack, overlay, underlay):
     return {
         "overlay_mtu": overlay,
         "underlay_mtu": underlay,
-        "vxlan_mtu": overhead.device_mtu(stack.encryption, overlay),
+        "vxlan_mtu": overhead.device_mtu(stack, overlay),
         "overhead": need - overlay,
         "spare": underlay - need,
         "wire": wire,

@@ -43,7 +43,7 @@ def vxlan(fabric, segment, vtep):
         "dstport": segment.dstport,
         "ttl": segment.ttl,
         "tos": segment.tos,
-        "mtu": overhead.device_mtu(fabric.encryption, segment.mtu),
+        "mtu": overhead.device_mtu(fabric.stack(segment), segment.mtu),
         "alias": segment.alias,
         "addrgenmode": "none",
         "up": True,
