@@ -26,6 +26,7 @@ def read(hostvars, groups, encryption=None):
     words["encryption"] = plain(encryption)
     service_nodes = variables(hostvars, groups, "service_nodes", faults)
     registry = variables(hostvars, groups, "registry", faults)
+    check_encryption(hostvars, {**vteps, **service_nodes, **registry}, words["encryption"] or "", faults)
     return (
         words,
         own(vteps, vtep.WORDS),
@@ -95,6 +96,19 @@ def same_on_all(hostvars, variables, word, faults):
                 differs = f"differs from that on {first[0]} (the values are not shown)"
             faults.append(f"{host}: {word}: {differs}; write it once, into group_vars of vteps")
     return first and first[1]
+
+
+def check_encryption(hostvars, variables, picked, faults):
+    """Each host compiles its own plan. One with another mode, in this run or alone, would send in clear what the others encrypt."""
+    if shared(hostvars, variables, "encryption") == picked:
+        return
+    for host, known in variables.items():
+        found = value(known, "encryption")
+        if isinstance(found, Unreadable):
+            faults.append(f"{host}: encryption: {found.reason}")
+        elif found is not None and found != picked:
+            what = f"{shown(found)} is not {shown(picked)}, which another host has, or this run"
+            faults.append(f"{host}: encryption: {what}; write it once for all hosts, into group_vars of all")
 
 
 def shared(hostvars, variables, word):

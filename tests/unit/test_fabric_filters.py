@@ -167,6 +167,27 @@ def test_fabric_word_on_one_host_only(fabric):
     assert found == ["s2: fabric_underlay_family: None differs from 6 on s1; write it once, into group_vars of vteps"]
 
 
+@pytest.mark.parametrize(
+    ("of_all", "own", "picked", "told"),
+    [
+        ("", "none", "ipsec", ["s2: encryption: 'none' is not 'ipsec', which another host has, or this run"]),
+        ("", "ipsec", "", ["s2: encryption: 'ipsec' is not '', which another host has, or this run"]),
+        ("ipsec", "none", "ipsec", ["s2: encryption: 'none' is not 'ipsec', which another host has, or this run"]),
+        ("", "'{{ nothing }}'", "", ["s2: encryption: cannot be read: 'nothing' is undefined"]),
+        ("none", "none", "none", []),
+        ("none", None, "none", []),
+        ("", None, "none", []),
+    ],
+)
+def test_each_host_is_encrypted_as_the_others(fabric, of_all, own, picked, told):
+    """Whether or not it is in the run."""
+    s2 = "vtep_address: 2001:db8:2::1" + (f"\nencryption: {own}" if own else "")
+    inventory = fabric(GROUP_VARS + (f"encryption: {of_all}\n" if of_all else ""), s2=s2)
+    found = validate_filter.validate(*inventory, "multicast", encryption=picked)
+    found = [fault for fault in found if fault.startswith(("s1", "s2"))]
+    assert len(found) == len(told) and all(map(str.startswith, found, told)), found
+
+
 def test_limit(fabric):
     rows = [{"mac": "x", "vtep": "s1", "port": "eth1", "vni": 100}] * 150
     text = changed("fabric_endpoints:", f"fabric_endpoints: {json.dumps(rows)}\nother:")

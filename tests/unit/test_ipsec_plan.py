@@ -160,6 +160,35 @@ def test_refused_by_name(words, told):
         assert fault.startswith(f"fabric: fabric_encryption: {begin}")
 
 
+@pytest.mark.parametrize(
+    ("features", "cipher", "told"),
+    [
+        ({"xfrm": False, "esp6": False}, "aes256-sha256", "IPsec states and policies: CONFIG_XFRM_USER"),
+        ({"xfrm": False, "esp6": False}, "aes128gcm16", "IPsec states and policies: CONFIG_XFRM_USER"),
+        (
+            {"xfrm": True, "esp6": False},
+            "aes128gcm16",
+            "IPsec ESP over IPv6 with AES-GCM: CONFIG_INET6_ESP and CONFIG_CRYPTO_GCM",
+        ),
+        ({"xfrm": True, "esp6": False}, "aes256-sha256", None),
+        ({"xfrm": True, "esp4": False, "esp6": True}, "aes128gcm16", None),
+        ({"xfrm": None, "esp6": None}, "aes128gcm16", None),
+    ],
+)
+def test_a_kernel_without(features, cipher, told):
+    """On each host, beside all that is wrong else."""
+    fabric, hosts, _service_hosts, _registry_hosts = words_of("lab")
+    hosts["s1"]["preflight_host"] = hosts["s3"]["preflight_host"] = {"features": features}
+    fabric["fabric_segments"] = [{**one, "mtu": 1400} for one in fabric["fabric_segments"]]
+    fabric["fabric_encryption"] = {"mode": "ipsec", "ipsec_mode": "static", "ipsec_cipher": cipher}
+    found = plan.read(fabric, hosts, VARIANT)[1]
+    lacks = [
+        f"{host}: encryption: kernel has no {told}; take another mode of encryption, or none" for host in ("s1", "s3")
+    ]
+    assert [fault for fault in found if "kernel" in fault] == (lacks if told else [])
+    assert [fault for fault in found if "ipsec_secret: is missing" in fault]
+
+
 @pytest.mark.parametrize("port", [500, 4500])
 def test_vxlan_stays_off_the_ports_of_ike(port):
     for mode in ("ike", "opportunistic"):

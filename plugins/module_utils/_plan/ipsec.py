@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 
 from .._model import ciphers
+from . import host
 
 # After whatever strongSwan and Libreswan write: theirs begin at a few thousand and end below 2^22.
 BLOCK_PRIORITY = 1 << 31
@@ -20,6 +21,8 @@ def check(fabric, faults):
     how = fabric.encryption
     if not how.esp:
         return
+    for vtep in fabric.vteps.values():
+        check_kernel(fabric, vtep, faults)
     where = "fabric_encryption: "
     if how.ipsec_prefix and how.ipsec_mode == "opportunistic":
         addresses = {host: vtep.addresses.get(fabric.family) for host, vtep in fabric.vteps.items()}
@@ -52,6 +55,17 @@ def check(fabric, faults):
             "take ipsec_mode ike"
         )
         faults.add("fabric", "fabric_segments: dstport", message)
+
+
+def check_kernel(fabric, vtep, faults):
+    """Of ESP the kernel is asked with AES-GCM only; role ipsec tries other ciphers (tasks/judge.yml)."""
+    for word in ("xfrm", f"esp{fabric.family}") if "gcm" in fabric.encryption.ipsec_cipher else ("xfrm",):
+        if vtep.features.get(word) is False:
+            name, option = host.FEATURES[word]
+            faults.add(
+                vtep.host, "encryption", f"kernel has no {name}: {option}; take another mode of encryption, or none"
+            )
+            return
 
 
 def check_ports(fabric, faults):
