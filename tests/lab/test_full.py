@@ -248,6 +248,7 @@ SHORT = [
     ["macsec", "macsec_modules"],
     ["xfrm"],
     ["mtu_wire_full", "verify_encryption_full", "ipsec_ask_peer"],
+    ["ipsec"],
 ]
 
 
