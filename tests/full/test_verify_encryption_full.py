@@ -44,23 +44,21 @@ class Proof:
             "tunnel": how == "esp-tunnel",
         }  # fmt: skip
 
-    def program(self, number, name, *words):
-        command = [
-            sys.executable,
-            str(FILES / name),
-            *(one if isinstance(one, str) else json.dumps(one) for one in words),
-        ]
+    def program(self, number, name, *words, request):
+        command = [sys.executable, str(FILES / name), *words]
         with self.wire.hosts[number].here():
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+            done = subprocess.run(
+                command, input=json.dumps(request), capture_output=True, text=True, check=False, timeout=120
+            )
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
 
     def start(self):
         for number in (0, 1):
-            self.program(number, "encryption.py", "start", self.request)
+            self.program(number, "encryption.py", "start", request=self.request)
 
     def stop(self):
-        return [self.program(number, "encryption.py", "stop", self.request) for number in (0, 1)]
+        return [self.program(number, "encryption.py", "stop", request=self.request) for number in (0, 1)]
 
     def send(self, number, destination, source, length=120):
         frame = bytes.fromhex((destination + source).replace(":", "")) + struct.pack("!HQ", 0x88B5, 0) + BYTES
@@ -76,7 +74,7 @@ class Proof:
     def attack(self):
         frame = {"mac": mac(1, 0), "dst": ADDRESSES[self.family][1], "dstport": 4789, "vni": 100}
         frames = [{**frame, "src": ADDRESSES[self.family][0], "spoofed": True}]
-        self.program(0, "rogue.py", {"dev": "wire", "marker": self.request["rogue_marker"], "frames": frames})
+        self.program(0, "rogue.py", request={"dev": "wire", "marker": self.request["rogue_marker"], "frames": frames})
 
     def plans(self):
         plans = {}
@@ -133,10 +131,10 @@ def test_copies_are_counted_all_the_same(how, family):
         node = {"sources": [source], "segments": [], "paths": [], "encryption": proof.request}
         node.update(devices=[], ports=[], sysctls=[], ospf=[], loopbacks=[], local="", registrations=False)
         for number in (0, 1):
-            proof.program(number, "node.py", "start", node)
+            proof.program(number, "node.py", "start", request=node)
         proof.both_ways()
         proof.send(0, "ff:ff:ff:ff:ff:ff", mac(0, 1), verify_encryption.PROBE)
-        copies = [proof.program(number, "node.py", "stop", node)["copies"] for number in (0, 1)]
+        copies = [proof.program(number, "node.py", "stop", request=node)["copies"] for number in (0, 1)]
         if "uncounted" in copies[0]:
             assert copies == [{"sent": {}, "received": {}, "uncounted": copies[0]["uncounted"]}] * 2
             pytest.skip(f"only that it is told: {copies[0]['uncounted']}")

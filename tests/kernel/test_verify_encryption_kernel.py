@@ -67,25 +67,24 @@ class Fabric:
         ])  # fmt: skip
         self.run(self.vtep, "bridge", "fdb", "append", *flood.split())
 
-    def run(self, host, *command):
+    def run(self, host, *command, given=""):
         with host.here():
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+            done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def program(self, host, name, *arguments):
-        words = (one if isinstance(one, str) else json.dumps(one) for one in arguments)
-        return json.loads(self.run(host, sys.executable, str(FILES / name), *words))
+    def program(self, host, name, *words, request):
+        return json.loads(self.run(host, sys.executable, str(FILES / name), *words, given=json.dumps(request)))
 
     def start(self, where, **words):
         self.request = {
             "where": where, "devices": ["wire"], "macsec": [], "ports": ["port"], "dstports": [4789], "marker": MARKER,
             "rogue_marker": verify_encryption.rogue_marker(MARKER), "seconds": 60, **words,
         }  # fmt: skip
-        assert self.program(self.vtep, "encryption.py", "start", self.request) == {}
+        assert self.program(self.vtep, "encryption.py", "start", request=self.request) == {}
 
     def stop(self):
-        return self.program(self.vtep, "encryption.py", "stop", self.request)
+        return self.program(self.vtep, "encryption.py", "stop", request=self.request)
 
     def send(self, host, dev, *frames):
         if (host, dev) not in self.sockets:
@@ -123,11 +122,11 @@ class Fabric:
             "marker": self.request["rogue_marker"],
             "frames": [{**spoofed, "src": None, "spoofed": False}, spoofed],
         }
-        return self.program(self.other, "rogue.py", request)
+        return self.program(self.other, "rogue.py", request=request)
 
     def close(self):
         with contextlib.suppress(AssertionError):  # no capture is left
-            self.program(self.vtep, "encryption.py", "stop", self.request)
+            self.program(self.vtep, "encryption.py", "stop", request=self.request)
         for made in self.sockets.values():
             made.close()
         for host in (self.vtep, self.other, self.endpoint):
@@ -275,7 +274,7 @@ def node(fabric, verb, **words):
         "sources": [{"mac": MAC, "vni": 100, "dstport": 4789}], "segments": [{"vni": 100, "dstport": 4789}],
         "paths": [], "devices": [], "ports": [], "sysctls": [], "ospf": [], "local": OWN[6], "loopbacks": [], "registrations": False,
     }  # fmt: skip
-    return fabric.program(fabric.vtep, "node.py", verb, {**request, **words})
+    return fabric.program(fabric.vtep, "node.py", verb, request={**request, **words})
 
 
 def probe(length=60, secured=False):

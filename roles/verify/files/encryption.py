@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run on a host that encrypts: see what goes over its underlay, and read what tells of wrong keys and of keys in the open.
 
-`encryption.py start REQUEST` begins a capture that goes on without it, `encryption.py stop REQUEST` ends that and prints what it has
-seen. JSON in and out. A capture that nobody ends does so itself after the request's `seconds`.
+`encryption.py start` begins a capture that goes on without it, `encryption.py stop` ends that and prints what it has seen. JSON in and
+out. A capture that nobody ends does so itself after the request's `seconds`.
 
 The capture reads what the kernel hands to packet sockets on the underlay's own interfaces: below MACsec, and after ESP. What a
 network card does by itself (offloading of MACsec or ESP) comes after that, and would look unencrypted here.
@@ -425,4 +425,4 @@ def stop(request):
 
 
 if __name__ == "__main__":
-    print(json.dumps({"start": start, "stop": stop}[sys.argv[1]](json.loads(sys.argv[2]))))
+    print(json.dumps({"start": start, "stop": stop}[sys.argv[1]](json.load(sys.stdin))))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run on an endpoint: send counted frames and ping the others. Request as a JSON argument, answer as JSON.
+"""Run on an endpoint: send counted frames and ping the others. JSON in and out.
 
 Only ping and raw sockets are used here, so that the proof does not rest on the collection's own code.
 """
@@ -15,6 +15,7 @@ ETHERTYPE = 0x88B5  # IEEE 802, local experimental: nothing but this proof sends
 BROADCAST = b"\xff" * 6
 LENGTH = 60  # bytes of a frame that is counted, unless the request says otherwise
 UNKNOWN = bytes.fromhex("0200005e1000")  # a MAC address that no station has
+AT_ONCE = 250  # pings; each takes a process and an open file, of which a login may have 1024
 
 
 def device_of(mac):
@@ -33,14 +34,21 @@ def send(dev, mac, destination, frames, length, marker):
 
 
 def ping_all(targets, *options):
-    """{address: {sent, received}}, all at once: a dead one costs its time-out only once."""
-    running = {
-        address: subprocess.Popen(
-            ["ping", "-n", "-q", *options, *size, address], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for address, size in targets.items()
-    }
-    return {address: counts(process.communicate()[0]) for address, process in running.items()}
+    """{address: {sent, received}}, many at once: of those a dead one costs its time-out only once."""
+    found, waiting = {}, list(targets.items())
+    while waiting:
+        running = {
+            address: subprocess.Popen(
+                ["ping", "-n", "-q", *options, *size, address],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for address, size in waiting[:AT_ONCE]
+        }
+        found.update({address: counts(process.communicate()[0]) for address, process in running.items()})
+        del waiting[:AT_ONCE]
+    return found
 
 
 def in_a_row(number):
@@ -58,7 +66,7 @@ def counts(text):
 
 
 def main():
-    request = json.loads(sys.argv[1])
+    request = json.load(sys.stdin)
     dev = device_of(request["mac"])
     plain = dict.fromkeys(request["targets"], ())
     # Headers of ICMP are 8 bytes, of IPv4 20, of IPv6 40; -M do sets DF on IPv4 and forbids the sender to fragment on both.
@@ -81,4 +89,5 @@ def main():
     print(json.dumps(answer))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,7 @@
 """Run on a VTEP, a service node or a host of the registry: count broadcast copies on the underlay with nftables, and read the
 tables with iproute2 and vtysh, and a service node's registrations with vxsndctl.
 
-`node.py start REQUEST` sets the counters, `node.py stop REQUEST` reads everything and removes them. JSON in and out.
+`node.py start` sets the counters, `node.py stop` reads everything and removes them. JSON in and out.
 Only other people's tools are used here, so that the proof does not rest on the collection's own code; vxsndctl tells what
 only the daemon knows, and the copies that are counted prove it.
 """
@@ -214,4 +214,4 @@ def stop(request):
     return answer
 
 
-print(json.dumps({"start": start, "stop": stop}[sys.argv[1]](json.loads(sys.argv[2]))))
+print(json.dumps({"start": start, "stop": stop}[sys.argv[1]](json.load(sys.stdin))))

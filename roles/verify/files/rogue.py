@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run on a host of the underlay: send VXLAN in clear to VTEPs that encrypt, as somebody would who has no key.
 
-Request as a JSON argument: {dev, marker, frames: [{mac, src, dst, dstport, vni, spoofed, inner}]}. `src` of null is an address of the
+Request as JSON: {dev, marker, frames: [{mac, src, dst, dstport, vni, spoofed, inner}]}. `src` of null is an address of the
 host's own; "any" is one too, or one of nobody's where it has none of that family. `inner` is {mac, src, dst} of a packet to an endpoint,
 for VTEPs that route; without it there is a broadcast.
 Frames are made by hand and leave by a packet socket, past everything that the host itself does to its packets.
@@ -70,7 +70,7 @@ def ethernet(mac, source, data):
 
 
 def main():
-    request = json.loads(sys.argv[1])
+    request = json.load(sys.stdin)
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as raw:
         raw.bind((request["dev"], 0))
         mine = raw.getsockname()[4]
