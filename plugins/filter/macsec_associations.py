@@ -71,9 +71,9 @@ EXAMPLES = r"""
     rx: "{{ lists.rx }}"
     encodingsa: "{{ lists.encodingsa | default(omit) }}"
   vars:
-    told: "{{ ansible_play_hosts | map('extract', hostvars, ['before', 'devices', 0]) }}"
+    told: "{{ ansible_play_batch | map('extract', hostvars, ['before', 'devices', 0]) }}"
     lists: >-
-      {{ dict(ansible_play_hosts | zip(told))
+      {{ dict(ansible_play_batch | zip(told))
          | vtep.fabric.macsec_associations(fabric_macsec_secret, inventory_hostname, 'receive', rotate=true) }}
 """
 
