@@ -46,18 +46,16 @@ _value:
   elements: str
 """
 
-from collections.abc import Mapping
-
 from ansible.errors import AnsibleFilterError
 from ansible_collections.vtep.fabric.plugins.module_utils._model import values
-from ansible_collections.vtep.fabric.plugins.plugin_utils.certificates import faults
-
-WORDS = ("ca", "cert", "key")
+from ansible_collections.vtep.fabric.plugins.plugin_utils.certificates import check, faults
 
 
 def certificate_faults(texts, address, root=False):
-    if not isinstance(texts, Mapping) or any(word not in texts for word in WORDS):
-        raise AnsibleFilterError(f"certificate_faults: it takes a mapping with the texts of {', '.join(WORDS)} in PEM")
+    try:
+        check(texts)
+    except ValueError as error:
+        raise AnsibleFilterError(f"certificate_faults: {error}") from None
     try:
         address = values.address(address)
     except ValueError as error:

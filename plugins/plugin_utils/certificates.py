@@ -10,6 +10,7 @@ import ipaddress
 import re
 import ssl
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 try:
@@ -27,6 +28,7 @@ except ImportError:  # which ansible-core needs as well. Without it the handshak
 # What OpenSSL says of a certificate (<openssl/x509_vfy.h>), and what mends it; others are told as they are.
 NOT_YET, EXPIRED, PURPOSE, ADDRESS = 9, 10, 26, 64
 BEGIN = "-----BEGIN CERTIFICATE-----"
+KINDS = {"ca": "CERTIFICATE", "cert": "CERTIFICATE", "key": "PRIVATE KEY"}
 # RFC 5280, section 4.2.1.12
 USAGES = {"serverAuth": "1.3.6.1.5.5.7.3.1", "clientAuth": "1.3.6.1.5.5.7.3.2"}
 
@@ -35,13 +37,8 @@ def faults(texts, address, root=False):
     """Every fault, each beginning with the word that it is of. texts: {"ca", "cert", "key"} in PEM, as both ends of a connection to
     the address have them. root: ca is one certificate that signed itself, and cert one that it has signed, as IKE has them.
     """
-    kinds = {"ca": "CERTIFICATE", "cert": "CERTIFICATE", "key": "PRIVATE KEY"}
-    blocks = {name: _blocks(texts[name], kind) for name, kind in kinds.items()}
-    found = [
-        f"{name}: has no {kind} in PEM; write the text of the file, from BEGIN to END"
-        for name, kind in kinds.items()
-        if not blocks[name]
-    ]
+    blocks = judged(texts)
+    found = [fault for name in KINDS for fault in _misplaced(name, texts[name], blocks[name])]
     if root:
         found += [
             f"{name}: has {blocks[name].count(BEGIN)} certificates, of which strongSwan would read the first; give one, the "
@@ -68,6 +65,19 @@ def faults(texts, address, root=False):
     return chain or shaken if shaken else []
 
 
+def check(texts):
+    """ValueError where they are none that a filter can take."""
+    if not isinstance(texts, Mapping) or any(name not in texts for name in KINDS):
+        raise ValueError(f"it takes a mapping with the texts of {', '.join(KINDS)} in PEM")
+
+
+def judged(texts):
+    """Of each text what faults() judges, for the hosts to get that and no more. strongSwan reads the first block of a file, whatever it is,
+    and some programs do not find one behind a byte order mark.
+    """
+    return {name: _blocks(texts[name], kind) for name, kind in KINDS.items()}
+
+
 def kind(text):
     """What key a certificate in PEM has: RSA, ECDSA, or another word; empty where it cannot be read."""
     chain = _certificates(text)
@@ -83,9 +93,18 @@ def kind(text):
 
 
 def _blocks(text, kind):
-    """What is between BEGIN and END, without what people write around it."""
-    block = rf"-----BEGIN (?:[A-Z]+ )?{kind}-----.*?-----END (?:[A-Z]+ )?{kind}-----"
-    return "".join(f"{one}\n" for one in re.findall(block, str(text), re.DOTALL))
+    """What is between BEGIN and END, without what people write around it: all certificates, or the first key."""
+    word = kind if kind == "CERTIFICATE" else f"(?:[A-Z]+ )?{kind}"
+    block = rf"-----BEGIN ({word})-----(?:(?!-----).)*-----END \1-----"
+    found = [one[0] for one in re.finditer(block, str(text), re.DOTALL)]
+    return "".join(f"{one}\n" for one in (found if kind == "CERTIFICATE" else found[:1]))
+
+
+def _misplaced(name, text, blocks):
+    if KINDS[name] == "CERTIFICATE" and "PRIVATE KEY-----" in str(text):
+        yield f"{name}: holds a private key; give the certificate alone"
+    elif not blocks:
+        yield f"{name}: has no {KINDS[name]} in PEM; write the text of the file, from BEGIN to END"
 
 
 def _certificates(text):

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.vtep.fabric.plugins.filter import certificate_faults
+from ansible_collections.vtep.fabric.plugins.filter import certificate_faults, certificate_texts
 from ansible_collections.vtep.fabric.plugins.plugin_utils import certificates
 from ansible_collections.vtep.fabric.plugins.plugin_utils.certificates import faults
 
@@ -132,6 +132,50 @@ def test_what_is_written_around_it_does_not_count(made):
     assert faults({name: f"Größe: 1\n{text}\nEnde\n" for name, text in texts.items()}, ADDRESS) == []
 
 
+@pytest.mark.parametrize("root", [False, True])
+def test_a_private_key_in_the_place_of_a_certificate(made, root):
+    texts = made.member()
+    cert, key = texts["cert"], texts["key"]
+    alone = "holds a private key; give the certificate alone"
+    for combined in (cert + key, key + cert, cert + key.splitlines()[0]):
+        assert faults({**texts, "cert": combined}, ADDRESS, root) == [f"cert: {alone}"]
+    both = {**texts, "ca": texts["ca"] + made.text("ca.key"), "cert": key}
+    assert faults(both, ADDRESS, root) == [f"ca: {alone}", f"cert: {alone}"]
+    # The file of the key is root's alone.
+    assert faults({**texts, "key": cert + key}, ADDRESS, root) == []
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_what_is_judged_is_what_hosts_get(made, mark):
+    texts = made.member()
+    assert certificate_texts.certificate_texts(texts) == texts
+    parameters = openssl("ecparam", "-name", "prime256v1")
+    assert parameters.startswith("-----BEGIN EC PARAMETERS")
+    cut = made.text("ca.key")[:60]
+    given = {
+        "ca": f"{mark}{texts['ca']}# Ende",
+        "cert": f"{mark}# Größe\n{texts['cert'].strip()}",
+        "key": f"{mark}{cut}{parameters}{texts['key']}{made.text('ca.key')}{texts['cert']}",
+    }
+    assert faults(given, ADDRESS, root=True) == []
+    assert certificate_texts.certificate_texts(given) == texts
+
+
+def test_a_chain_stays_one(made):
+    made.make("between", "ca", CA)
+    texts = made.member(signer="between")
+    chain = {**texts, "cert": texts["cert"] + made.text("between"), "ca": made.text("ca")}
+    assert certificate_texts.certificate_texts({**chain, "cert": f"# a\n{chain['cert']}"}) == chain
+
+
+def test_a_certificate_of_openssl_s_own_kind(made):
+    texts = made.member()
+    trusted = openssl("x509", "-in", str(made.directory / "member"), "-trustout")
+    assert trusted.startswith("-----BEGIN TRUSTED CERTIFICATE")
+    (fault,) = faults({**texts, "cert": trusted}, ADDRESS)
+    assert fault.startswith("cert: has no CERTIFICATE in PEM")
+
+
 def test_a_ca_that_is_none(made):
     made.member("leaf")
     texts = made.member("another", "leaf")
@@ -224,3 +268,10 @@ def test_a_key_of_a_kind_that_nobody_knows(made):
 def test_what_the_filter_cannot_take_is_told(texts, address, fault):
     with pytest.raises(AnsibleFilterError, match=fault):
         certificate_faults.certificate_faults(texts, address)
+
+
+def test_what_the_filter_of_texts_cannot_take_is_told():
+    with pytest.raises(
+        AnsibleFilterError, match="certificate_texts: it takes a mapping with the texts of ca, cert, key in PEM"
+    ):
+        certificate_texts.certificate_texts({"ca": "", "cert": ""})
