@@ -72,6 +72,7 @@ CASES = {
         {"ipsec_authentication": "secret", "ipsec_certificate_days": 1, "ipsec_rekey": 0},
     ),
     "expired": ("s1: ipsec_cert: CN=ended has expired, on 2", {"given": "ended"}),
+    "with its key": ("s1: ipsec_cert: holds a private key; give the certificate alone", {"given": "combined"}),
     "another CA": ("s1: ipsec_cert: is refused", {"given": "other"}),
     "another kind": ("s1: ipsec_authentication, ipsec_ca, kind of ipsec_key: s2 has something else",
                      {"given": "good", "mode": "opportunistic", "others": "RSA"}),
@@ -103,6 +104,7 @@ def certificates(place):
         "ended": made.member("ended", address=PLAN["local"], ended=True),
         "other": {**made.member("other", "foreign", address=PLAN["local"]), "ca": made.text("ca")},
     }
+    texts["combined"] = {**texts["good"], "cert": texts["good"]["cert"] + texts["good"]["key"]}
     made.kind = ("-algorithm", "ED25519")
     texts["edwards"] = made.member("edwards", address=PLAN["local"])
     return {name: {f"ipsec_{word}": text for word, text in found.items()} for name, found in texts.items()}
