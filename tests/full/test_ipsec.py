@@ -160,7 +160,9 @@ class Mesh:
         text = render("connection.conf.j2", ipsec_by_certificate=self.by_certificate, **words)
         host.write("/etc/swanctl/conf.d/vtep-fabric.conf", text)
         if not self.by_certificate:
-            host.write("/etc/swanctl/conf.d/vtep-fabric-secret.conf", render("secret.conf.j2", ipsec_shared_secret=secret))
+            host.write(
+                "/etc/swanctl/conf.d/vtep-fabric-secret.conf", render("secret.conf.j2", ipsec_shared_secret=secret)
+            )
         # Without systemd there is no journal.
         log = "charon-systemd { filelog { log { path = /run/charon.log\n default = 1\n flush_line = yes } } }\n"
         host.write("/etc/strongswan.d/vtep-fabric.conf", render("strongswan.conf.j2") + log)
