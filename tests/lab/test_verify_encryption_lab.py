@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: a lab nee
 
 VTEPS = ("s1", "s2", "s3")
 WORDS = {"variant": "unicast-static-flood"}
-# The plan is that of a fabric without encryption, but for what says that it has ESP.
+# The plan is that of a fabric without encryption, but for what says that it has ESP; and so has each kernel, by what it is taken for.
 PLAY = """
 - hosts: vteps:endpoints
   gather_facts: false
@@ -25,6 +25,7 @@ PLAY = """
             name: vtep.fabric.preflight
         - ansible.builtin.set_fact:
             preflight_plan: "{{ preflight_plan | combine({'ipsec': {'mode': 'ike'}}) }}"
+            preflight_host: "{{ preflight_host | combine({'features': {'xfrm': true, 'esp6': true}}, recursive=true) }}"
     - ansible.builtin.include_role:
         name: vtep.fabric.verify
 """
