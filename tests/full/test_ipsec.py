@@ -141,7 +141,7 @@ class Mesh:
         request = f"openssl req -x509 -config /dev/stdin -days 30 {curve}"
         first.run("sh", "-euc", f"{request} -keyout /root/ca.key -out /root/ca", text=render("ca.cnf.j2"))
         for name, host in self.hosts.items():
-            text = render("vtep.cnf.j2", inventory_hostname=name, ipsec_plan=self.plans[name])
+            text = render("vtep.cnf.j2", ipsec_name=name, ipsec_plan=self.plans[name])
             made = first.run("sh", "-euc", f"{request} -CA /root/ca -CAkey /root/ca.key 2>/dev/null", text=text)
             parts = re.findall("-----BEGIN ([A-Z ]+)-----[^-]+-----END \\1-----\n?", made)
             assert sorted(parts) == ["CERTIFICATE", "PRIVATE KEY"]
